@@ -1,0 +1,1 @@
+"""One folder an application; apps never import each other."""

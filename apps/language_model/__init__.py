@@ -1,0 +1,1 @@
+"""Language model: predicts the next word or character, scores text, continues it."""

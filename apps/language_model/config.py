@@ -1,0 +1,57 @@
+"""Every setting of the language model, and the presets."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The model and its training."""
+
+    # Data
+    source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
+    data_dir: str = ""  # folder with train.txt, valid.txt and test.txt, plain or .gz
+    unit: Literal["word", "char"] = "char"  # what a token is
+    vocabulary_size: int | None = None  # tokens kept, the most frequent; None keeps all
+
+    # Model
+    cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
+    layers: int = 1  # recurrent layers
+    units: int = 256  # size of a state, and of an embedding: they are tied
+    dropout: float = 0.1  # of the embeddings, between layers, and before the softmax; a fraction
+
+    # Training
+    epochs: int = 10  # passes over the training text
+    batch_size: int = 32  # streams of text read side by side
+    window: int = 64  # tokens that gradients flow back through
+    learning_rate: float = 0.004  # of Adam at its highest; cosine decay to zero
+    warmup_steps: int = 100  # steps in which the rate climbs to its highest
+    weight_decay: float = 0.0  # decoupled, of every matrix
+    clip_norm: float = 1.0  # the gradient's global norm is cut to it
+    patience: int = 0  # epochs without a better validation before training stops; 0: never
+    seed: int = 1  # of weights, dropout and the borders of windows
+
+    # Serving
+    max_tokens: int = 100  # length of a default answer
+    temperature: float = (
+        0.5  # of a default answer, drawn with a fixed seed; 0: always the likeliest
+    )
+
+
+PRESETS = {
+    "default": Config(),
+    "ptb": Config(
+        source="files",
+        unit="word",
+        layers=2,
+        units=256,
+        dropout=0.4,
+        epochs=20,
+        batch_size=32,
+        window=35,
+        learning_rate=0.003,
+        max_tokens=20,
+    ),
+}
+
+TINY = Config(units=8, layers=2, epochs=2, batch_size=4, window=16, max_tokens=5)

@@ -1,0 +1,138 @@
+"""Perplexity of an exported language model on the test text, beside a Kneser-Ney n-gram.
+
+python -m apps.language_model.evaluate saved_models/language_model_ptb --data-dir DIR
+"""
+
+import pathlib
+from typing import Annotated
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from shared import export, results
+from shared.errors import one_line
+from shared.ngram import KneserNey
+from shared.predict import Folder
+from shared.text import END, Vocabulary
+
+from . import data
+from .config import Config
+
+METRIC = {
+    "word": "perplexity per word, </s> counted, the state carried over the whole text",
+    "char": "bits per character, ends of line counted, the state carried over the whole text",
+}
+
+
+def evaluate(folder, config):
+    """Scores the test text through the SavedModel in `folder`.
+
+    Args:
+        folder: a version folder, or the folder that holds versions.
+        config: says where the text is.
+
+    Returns:
+        a dict of the figures; `metric` says what the first of them is.
+    """
+    client = Folder(folder)
+    lines = data.examples(config, "test")
+    carried, tokens = _carried(client, lines)
+    alone = _alone(client, lines)
+    vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
+    ngram = _ngram(vocabulary, config)
+    characters = sum(len(line) + 1 for line in lines)
+    scores = {
+        "perplexity": np.exp(-carried / tokens),
+        "bits_per_character": -carried / np.log(2) / characters,
+        "perplexity_each_line_alone": np.exp(-alone / tokens),
+        "baseline_perplexity": np.exp(-ngram["log_probability"] / tokens),
+        "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
+    }
+    return {
+        "metric": METRIC[config.unit],
+        **{name: round(float(value), 4) for name, value in scores.items()},
+        "baseline": ngram["name"],
+        "tokens": tokens,
+        "characters": characters,
+    }
+
+
+def headline(test):
+    """The result and the baseline in one line."""
+    key, unit = ("perplexity", "") if "word" in test["metric"] else ("bits_per_character", " bits")
+    return f"{key} {test[key]}{unit}; {test['baseline']}: {test[f'baseline_{key}']}{unit}"
+
+
+def _carried(client, lines, at_once=20):
+    """Log-probability of the lines as one stream, and the number of tokens; by `start` and `step`."""
+    pieces = [
+        "".join(f"{x}\n" for x in lines[i : i + at_once]) for i in range(0, len(lines), at_once)
+    ]
+    answer = client.predict("start", [""])
+    total = tokens = 0
+    for piece in tqdm(pieces, desc="test, state carried", mininterval=1):
+        answer = client.predict("step", [piece], state=answer["state"])
+        total += float(answer["log_probability"][0])
+        tokens += int(answer["tokens"][0])
+    return total, tokens
+
+
+def _alone(client, lines, batch_size=32):
+    """Log-probability of the lines, each from a fresh start; by `score`."""
+    total = 0
+    ordered = sorted(lines, key=len)  # less padding
+    for i in tqdm(range(0, len(lines), batch_size), desc="test, each line alone", mininterval=1):
+        answer = client.predict("score", ordered[i : i + batch_size])
+        total += float(answer["log_probability"].sum(dtype=np.float64))
+    return total
+
+
+def _ngram(vocabulary, config):
+    """The baseline: interpolated modified Kneser-Ney, of the order that is best on the valid text.
+
+    Words: sentence by sentence, as the literature has it. Characters: over the ends of lines, as the
+    model reads them.
+    """
+    ids = {split: data.encode(vocabulary, data.examples(config, split)) for split in data.SPLITS}
+    end = END if config.unit == "word" else None
+    best = (-np.inf,)
+    for order in range(2, 7 if config.unit == "word" else 13):
+        model = KneserNey.fit(ids["train"], order, vocabulary.size, end)
+        valid = model.log_prob(ids["valid"]).sum()
+        if valid <= best[0]:
+            break
+        best = valid, order, float(model.log_prob(ids["test"]).sum())
+    return {"name": f"modified Kneser-Ney {best[1]}-gram", "log_probability": best[2]}
+
+
+@one_line
+def main(argv=None):
+    """Prints the figures of a SavedModel, and records them if asked."""
+
+    def command(
+        folder: Annotated[pathlib.Path, tyro.conf.Positional],
+        data_dir: str = "",
+        record: bool = False,
+    ):
+        """Evaluate an exported model on the test text.
+
+        Args:
+            folder: saved_models/<name>, or a version in it
+            data_dir: folder with the data, where the model was trained from files
+            record: write the result to results/<preset>.json of this app
+        """
+        card = export.card_of(folder)
+        config = Config(**{**card["config"], "data_dir": data_dir})
+        results.check_data(card["data"], data.digests(config))
+        test = evaluate(folder, config)
+        for name, value in test.items():
+            print(f"{name:28} {value}")
+        if record:
+            print(results.record(pathlib.Path(__file__).parent / "results", card, test))
+
+    tyro.cli(command, prog="python -m apps.language_model.evaluate", args=argv)
+
+
+if __name__ == "__main__":
+    main()

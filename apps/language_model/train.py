@@ -1,0 +1,68 @@
+"""Trains a language model, exports it, and scores it on the test text.
+
+python -m apps.language_model.train ptb --data-dir DIR
+"""
+
+import keras
+
+from shared import cli, runs
+from shared.errors import one_line
+from shared.export import promote, versions
+
+from . import data, evaluate, export
+from .config import PRESETS
+from .model import Perplexity, build
+
+
+@one_line
+def main(argv=None):
+    """Trains, or goes on with, a run."""
+    preset, config, options = cli.parse("language_model", PRESETS, argv)
+    run = runs.Run("language_model", preset, PRESETS, config, options, data.digests(config))
+    if run.finished:
+        print(f"{run.path} is finished; to start over, remove it or choose another --run")
+        return
+    keras.utils.set_random_seed(config.seed)
+    train, valid, vocabulary = data.load(config, run.path)
+    model = build(config, vocabulary)
+
+    steps = config.epochs * train(0).cardinality().numpy()
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, steps - config.warmup_steps),
+        warmup_target=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+    )
+    model.compile(
+        keras.optimizers.AdamW(
+            rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+        ),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        weighted_metrics=[Perplexity()],
+    )
+    run.restore(model)
+    for epoch in run.epochs():
+        model.fit(
+            run.rest(train(epoch)),
+            validation_data=valid,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            callbacks=run.callbacks(monitor="val_perplexity", patience=config.patience),
+            verbose=0,
+            shuffle=False,
+        )
+    if options.dry_run:
+        return
+
+    folder = run.path / "saved_model"
+    if not versions(folder):
+        promote(lambda half: export.write(run, half), folder)
+    test = evaluate.evaluate(folder, config)
+    run.record(test)
+    print(f"{evaluate.headline(test)}\nnext: python -m apps.language_model.export {run.path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What more than one app uses; knows nothing of any app."""

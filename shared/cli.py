@@ -1,0 +1,69 @@
+"""The command line of every app's `train`: a preset as subcommand, every field of Config a flag."""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Annotated, Any
+
+import tyro
+
+from shared.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What concerns the run and not the model."""
+
+    run: pathlib.Path | None = None  # folder of the run [default: runs/<app>/<preset>]
+    init_from: pathlib.Path | None = None  # begin with the weights of this run
+    dry_run: bool = False  # build everything, take one step, write nothing
+    checkpoint_seconds: float = 60.0  # a checkpoint at most so often
+    quiet: bool = False  # no progress bar
+
+
+def parse(app, presets, argv=None):
+    """Reads `[preset] [--flags]`.
+
+    Args:
+        app: name of the app, such as "language_model".
+        presets: {name: Config}; "default" is meant where none is named.
+        argv: list of arguments; None reads the process's own.
+
+    Returns:
+        (preset, config, options); `options.run` is filled in.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        argv.insert(0, "default")
+    if not argv[0].startswith("-") and argv[0] not in presets:
+        raise InputError(f"no preset {argv[0]!r}; there are: {', '.join(presets)}")
+    kind = type(next(iter(presets.values())))
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            ("config", tyro.conf.OmitArgPrefixes[kind]),
+            ("options", tyro.conf.OmitArgPrefixes[Options]),
+        ],
+        frozen=True,
+    )
+    choices = {
+        name: Annotated[
+            command,
+            tyro.conf.subcommand(name, default=command(config, Options()), description=name),
+        ]
+        for name, config in presets.items()
+    }
+    union: Any = choices["default"]
+    for name, choice in choices.items():
+        if name != "default":
+            union = union | choice
+    parsed = tyro.cli(
+        union if len(choices) > 1 else command, prog=f"python -m apps.{app}.train", args=argv
+    )
+    options = parsed.options
+    if options.run is None:
+        options = dataclasses.replace(options, run=pathlib.Path("runs", app, argv[0]))
+    return argv[0], parsed.config, options

@@ -1,0 +1,1 @@
+"""Keras layers: the peephole LSTM and stacks of recurrent cells."""

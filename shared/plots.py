@@ -1,0 +1,42 @@
+"""Pictures, as PNG."""
+
+import os
+import pathlib
+
+
+def curve(history, path):
+    """Draws the learning curve: a panel for each metric, training beside validation.
+
+    Args:
+        history: a dict of numbers for each epoch, as in metrics.json.
+        path: the PNG file.
+    """
+    if not history:
+        return
+    names = [n for n in history[0] if n != "epoch" and not n.startswith("val_")]
+    figure, axes = _figure(len(names))
+    epochs = [row["epoch"] for row in history]
+    for axis, name in zip(axes, names, strict=True):
+        for key, label in ((name, "train"), (f"val_{name}", "valid")):
+            if key in history[0]:
+                axis.plot(epochs, [row[key] for row in history], marker=".", label=label)
+        axis.set_title(name)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    _write(figure, path)
+
+
+def _figure(panels):
+    # Without pyplot: no display, no global state, and imported only when something is drawn.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * panels, 3), layout="constrained")
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _write(figure, path):
+    path = pathlib.Path(path)
+    half = path.with_name(f".{path.name}.half")
+    figure.savefig(half, format="png", dpi=100)
+    os.replace(half, path)

@@ -1,0 +1,334 @@
+"""A run's folder: what was asked, how far it came, and how to go on as if nothing had happened.
+
+    runs/<app>/<preset>/
+        run.json          app, preset, every setting, SHA-256 of the data, versions
+        vocabulary.txt    written by the app's data.load
+        checkpoints/      variables of model and optimizer, and the position in the data
+        best.keras        the model of the best epoch so far
+        metrics.json      the learning curve, and at the end the test result
+        curve.png, logs/  the same, to look at: a picture, TensorBoard
+        saved_model/      the SavedModel of best.keras, on which the test result was computed
+
+A checkpoint holds every variable of the model (random seeds and metrics among them) and of the
+optimizer, and a small JSON state. The order of batches is a function of (seed, epoch), so (epoch, step)
+says all about the data. Two things that Keras offers do not do: `BackupAndRestore` repeats batches,
+and `fit` over a checkpointed iterator raises.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from shared import plots, provenance
+from shared.errors import InputError
+from shared.files import read_json, write_json
+
+
+class Finished:
+    """A run read from its folder, for export and evaluation."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.about = read_json(self.path / "run.json")
+
+    @property
+    def name(self):
+        """What its model is called: two presets never become versions of one another."""
+        app, preset = self.about["app"], self.about["preset"]
+        return app if preset == "default" else f"{app}_{preset}"
+
+    @property
+    def metrics(self):
+        """The content of metrics.json; empty before the first epoch's end."""
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def finished(self):
+        """Whether the test result is recorded."""
+        return "test" in self.metrics
+
+    def best_model(self):
+        """The model of the best epoch."""
+        return keras.saving.load_model(self.path / "best.keras", compile=False)
+
+    def card(self):
+        """What a user of the model should know: of the model card, a dict for JSON."""
+        return {
+            **self.about,
+            "config": {**self.about["config"], **dict.fromkeys(provenance.PLACES, "")},
+            "parameters": sum(math.prod(v.shape) for v in self.best_model().trainable_variables),
+            "epochs": len(self.metrics["history"]),
+            "seconds": self.metrics["seconds"],
+        }
+
+
+class Run(Finished):
+    """One training, new or resumed.
+
+    Args:
+        app: name of the app.
+        preset: name of the preset.
+        presets: the app's PRESETS.
+        config: the app's Config.
+        options: `cli.Options`.
+        data: {split: SHA-256} of the data.
+
+    Raises:
+        InputError: the folder holds a run with other settings or other data, or one that another
+            process is training; nothing is touched.
+    """
+
+    def __init__(self, app, preset, presets, config, options, data):
+        self.config, self.options = config, options
+        self.state = {
+            "epoch": 0, "step": 0, "metrics": [], "history": [], "seconds": 0.0,
+            "best": None, "waited": 0, "stopped": False,
+        }  # fmt: skip
+        self.about = {
+            "app": app,
+            "preset": preset,
+            "config": dataclasses.asdict(config),
+            "data": data,
+            "command": provenance.command(app, preset, presets, config),
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(),
+            "commit": provenance.commit(),
+        }
+        if options.dry_run:
+            self._scratch = tempfile.TemporaryDirectory()
+            self.path = pathlib.Path(self._scratch.name)
+            return
+        self.path = pathlib.Path(options.run)
+        if (self.path / "run.json").exists():
+            _same(read_json(self.path / "run.json"), self.about, self.path)
+        elif self.path.is_dir() and any(p.name != "lock" for p in self.path.iterdir()):
+            raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        if not (self.path / "run.json").exists():
+            write_json(self.path / "run.json", self.about)
+
+    def restore(self, model):
+        """Brings `model` (compiled and built) to where the run stopped, or to its start.
+
+        Raises:
+            InputError: `--init-from` is not a run, or its model has other shapes.
+        """
+        self.model = model
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        variables = [v.value for v in (*model.variables, *model.optimizer.variables)]
+        self._python = _JsonState(self.state)
+        if self.options.init_from:
+            self._copy_weights(self.options.init_from)
+        if self.options.dry_run:
+            return
+        folder = self.path / "checkpoints"
+        # A kill in the middle of a save leaves these behind.
+        for debris in [*folder.glob("*_temp*"), *folder.glob("checkpoint.tmp*")]:
+            shutil.rmtree(debris) if debris.is_dir() else debris.unlink()
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(variables=variables, state=self._python), str(folder), max_to_keep=2
+        )
+        if self._manager.latest_checkpoint:
+            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+            self.state = self._python.state
+            self._write()
+            epoch, step = self.state["epoch"] + 1, self.state["step"]
+            print(f"resuming {self.path} at epoch {epoch}, step {step}", file=sys.stderr)
+
+    def epochs(self):
+        """The epochs that are left to train."""
+        while self.state["epoch"] < self.config.epochs and not self.state["stopped"]:
+            before = self.state["epoch"]
+            yield before
+            if self.options.dry_run:
+                return
+            if self.state["epoch"] == before:
+                raise RuntimeError("fit was called without `run.callbacks()`: no epoch was counted")
+
+    def rest(self, dataset):
+        """What is left of this epoch's batches."""
+        return dataset.take(1) if self.options.dry_run else dataset.skip(self.state["step"])
+
+    def callbacks(self, monitor="val_loss", patience=0):
+        """The callbacks for `fit`, which is called once an epoch.
+
+        Args:
+            monitor: the metric whose smallest value is the best.
+            patience: stop after so many epochs without a better one; 0 never stops.
+        """
+        return [] if self.options.dry_run else [_Recorder(self, monitor, patience)]
+
+    def record(self, test):
+        """Writes the test result, with which the run is finished."""
+        self._write(test=test)
+
+    def save(self):
+        """Writes a checkpoint, whole or not at all."""
+        self.state["metrics"] = [np.asarray(v).tolist() for v in self.model.metrics_variables]
+        self._python.state = self.state
+        self._manager.save()
+
+    def _write(self, **more):
+        history = self.state["history"]
+        new = {"history": history, "seconds": round(self.state["seconds"], 1), **more}
+        write_json(self.path / "metrics.json", {**self.metrics, **new})
+        plots.curve(history, self.path / "curve.png")
+
+    def _copy_weights(self, run):
+        source = load(run).best_model()
+        theirs = {v.path: v for v in source.trainable_variables}
+        for variable in self.model.trainable_variables:
+            other = theirs.get(variable.path)
+            if other is None or other.shape != variable.shape:
+                found = "is missing" if other is None else f"has shape {tuple(other.shape)}"
+                raise InputError(
+                    f"--init-from {run}: {variable.path} {found}, here it is {tuple(variable.shape)}"
+                )
+            variable.assign(other)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Counts steps, shows them, saves; and at each epoch's end keeps the best and decides to stop."""
+
+    def __init__(self, run, monitor, patience):
+        super().__init__()
+        self.run, self.monitor, self.patience = run, monitor, patience
+
+    def on_epoch_begin(self, epoch, logs=None):
+        state = self.run.state
+        if state["step"]:  # resumed within an epoch: its metrics go on from where they were
+            for variable, value in zip(self.model.metrics_variables, state["metrics"], strict=True):
+                variable.assign(value)
+        self.clock = self.saved = time.monotonic()
+        steps = self.params["steps"]
+        self.steps = None if steps is None else steps + state["step"]
+        self.bar = tqdm(
+            desc=f"epoch {epoch + 1}/{self.run.config.epochs}",
+            total=self.steps,
+            initial=state["step"],
+            disable=self.run.options.quiet,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            unit="step",
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        state = self.run.state
+        state["step"] += 1
+        now = time.monotonic()
+        state["seconds"] += now - self.clock
+        self.clock = now
+        if self.bar.update():
+            self.bar.set_postfix_str(_short(logs), refresh=False)
+        # Not after the last step: the epoch is whole only after its validation.
+        if now - self.saved >= self.run.options.checkpoint_seconds and state["step"] != self.steps:
+            self.run.save()
+            self.saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        run, state = self.run, self.run.state
+        self.bar.set_postfix_str(_short(logs))
+        self.bar.close()
+        state["seconds"] += time.monotonic() - self.clock
+        logs = {name: float(value) for name, value in logs.items()}
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        state["history"].append({"epoch": epoch + 1, **logs})
+        # A NaN is never better; without this the first epoch's would stay the best for ever.
+        if np.isfinite(logs[self.monitor]) and (
+            state["best"] is None or logs[self.monitor] < state["best"]
+        ):
+            state["best"], state["waited"] = logs[self.monitor], 0
+            half = run.path / "best.half.keras"
+            self.model.save(half, include_optimizer=False)
+            os.replace(half, run.path / "best.keras")
+        else:
+            state["waited"] += 1
+            state["stopped"] = bool(self.patience and state["waited"] >= self.patience)
+        state["epoch"], state["step"] = epoch + 1, 0
+        run.save()
+        run._write()
+        writer = tf.summary.create_file_writer(str(run.path / "logs"))
+        with writer.as_default():
+            for name, value in logs.items():
+                tf.summary.scalar(name, value, step=epoch + 1)
+        writer.close()
+        if not np.isfinite(logs["loss"]):
+            raise InputError(
+                f"the loss is {logs['loss']} after epoch {epoch + 1}: lower --learning-rate"
+            )
+
+
+class _JsonState(tf.train.experimental.PythonState):
+    """Carries the run's state inside the checkpoint, so that both are from the same moment."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def serialize(self):
+        return json.dumps(self.state)
+
+    def deserialize(self, string_value):
+        self.state = json.loads(string_value)
+
+
+def load(path, app=None):
+    """Opens the finished run at `path`.
+
+    Raises:
+        InputError: there is no run, it is another app's, or it is unfinished.
+    """
+    path = pathlib.Path(path)
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path}: no run there (a run's folder holds run.json)")
+    run = Finished(path)
+    if app and run.about["app"] != app:
+        raise InputError(f"{path} is a run of {run.about['app']}, not of {app}")
+    if not run.finished:
+        raise InputError(f"{path} is unfinished: type its training command again to go on with it")
+    return run
+
+
+def _same(old, new, path):
+    differ = [
+        f"{name}: {old['config'].get(name)!r} there, {value!r} now"
+        for name, value in new["config"].items()
+        if name not in provenance.PLACES and old["config"].get(name) != value
+    ]
+    differ += [name for name in ("app", "preset") if old[name] != new[name]]
+    differ += [
+        f"data of {split}" for split in new["data"] if old["data"].get(split) != new["data"][split]
+    ]
+    if differ:
+        raise InputError(
+            f"{path} holds a run that differs ({'; '.join(differ)}): choose another --run"
+        )
+
+
+def _lock(path):
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: there, two trainings of one run are not noticed
+        return None
+    file = open(path / "lock", "w")  # noqa: SIM115 (held open as long as the run)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"{path} is being trained by another process") from None
+    return file
+
+
+def _short(logs):
+    return " ".join(f"{name} {float(value):.4g}" for name, value in (logs or {}).items())

@@ -1,0 +1,152 @@
+"""Vocabularies, and text to ids and back, inside the graph.
+
+Training and serving encode with the same ops, so no skew can grow between them. Core TensorFlow ops
+only: an exported model needs neither tensorflow-text nor our code.
+"""
+
+import collections
+import hashlib
+import os
+import pathlib
+
+import tensorflow as tf
+
+from shared.errors import InputError
+
+END, UNKNOWN = 0, 1  # their ids, in every vocabulary
+END_TOKEN, UNKNOWN_TOKEN = "</s>", "<unk>"
+UNITS = ("word", "char")
+
+
+class Vocabulary(tf.Module):
+    """The tokens of a text, words or characters, and their ids.
+
+    A line's end is a token too, `</s>`: a text of many lines is one stream of tokens. Words are what
+    white space separates (ASCII white space, as `tf.strings.split` has it); characters are Unicode
+    code points. What the vocabulary lacks becomes `<unk>`, of which a character shows as U+FFFD.
+
+    Args:
+        path: a file with one token a line; the line number is the id; `</s>` and `<unk>` come first.
+        unit: "word" or "char".
+
+    Raises:
+        InputError: there is no such file, or it does not begin with the two special tokens.
+    """
+
+    def __init__(self, path, unit):
+        super().__init__()
+        if unit not in UNITS:
+            raise ValueError(f"`unit` is one of {', '.join(UNITS)}. Received: {unit!r}")
+        self.path = os.fspath(path)
+        self.unit = unit
+        try:
+            content = pathlib.Path(path).read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such vocabulary file") from None
+        if content.split(b"\n")[:2] != [END_TOKEN.encode(), UNKNOWN_TOKEN.encode()]:
+            raise InputError(f"{path}: a vocabulary begins with {END_TOKEN} and {UNKNOWN_TOKEN}")
+        self.size = content.count(b"\n")
+        word, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        digest = hashlib.sha256(content).hexdigest()
+        self._id_of = tf.lookup.StaticHashTable(
+            _Asset(path, digest, tf.string, word, tf.int64, number), default_value=UNKNOWN
+        )
+        self._token_of = tf.lookup.StaticHashTable(
+            _Asset(path, digest, tf.int64, number, tf.string, word), default_value=UNKNOWN_TOKEN
+        )
+
+    @classmethod
+    def build(cls, lines, unit, path, size=None):
+        """Counts the tokens of `lines` and writes them to `path`, the most frequent first.
+
+        Args:
+            lines: strings without line ends.
+            unit: "word" or "char".
+            path: the file to write.
+            size: at most so many tokens, the two special ones among them; None keeps all.
+        """
+        counts = collections.Counter()
+        for line in lines:
+            # bytes.split cuts at the same white space as tf.strings.split; str.split cuts at more.
+            counts.update(line.encode().split() if unit == "word" else line.replace("\r", ""))
+        tokens = {t.decode() if unit == "word" else t: n for t, n in counts.items()}
+        for special in END_TOKEN, UNKNOWN_TOKEN:
+            tokens.pop(special, None)
+        by_frequency = sorted(tokens, key=lambda token: (-tokens[token], token))
+        kept = [END_TOKEN, UNKNOWN_TOKEN, *by_frequency][:size]
+        pathlib.Path(path).write_text("".join(f"{t}\n" for t in kept), encoding="utf-8", newline="")
+        return cls(path, unit)
+
+    def tokens(self, text):
+        """string (batch,) to the tokens, ragged string (batch, time); a line's end is `</s>`."""
+        text, _ = read(text)
+        if self.unit == "word":
+            return tf.strings.split(tf.strings.regex_replace(text, "\n", f" {END_TOKEN} "))
+        characters = tf.strings.unicode_split(text, "UTF-8")
+        return tf.ragged.map_flat_values(
+            lambda c: tf.where(tf.equal(c, "\n"), END_TOKEN, c), characters
+        )
+
+    def encode_ragged(self, text):
+        """string (batch,) to ids, ragged int32 (batch, time)."""
+        lookup = lambda tokens: tf.cast(self._id_of.lookup(tokens), tf.int32)  # noqa: E731
+        return tf.ragged.map_flat_values(lookup, self.tokens(text))
+
+    def encode(self, text):
+        """string (batch,) to ids, int32 (batch, time), padded with `END`, and lengths, int32 (batch,).
+
+        time is at least 1, so that no layer meets an empty sequence.
+        """
+        ids = self.encode_ragged(text)
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        ids = ids.to_tensor(END)
+        missing = tf.maximum(1 - tf.shape(ids)[1], 0)
+        return tf.pad(ids, [[0, 0], [0, missing]], constant_values=END), lengths
+
+    def decode(self, ids, lengths):
+        """ids, int (batch, time), of which `lengths` (batch,) count, to text, string (batch,)."""
+        tokens = self.token(ids)
+        keep = tf.sequence_mask(lengths, tf.shape(ids)[1])
+        ragged = tf.ragged.boolean_mask(tokens, keep)
+        if self.unit == "word":
+            text = tf.strings.reduce_join(ragged, axis=-1, separator=" ")
+            return tf.strings.regex_replace(text, f" ?{END_TOKEN} ?", "\n")
+        return tf.strings.reduce_join(ragged, axis=-1)
+
+    def join(self, text, continuation):
+        """Text and what follows it, string (batch,); between words stands a space."""
+        if self.unit == "char":
+            return text + continuation
+        apart = tf.strings.regex_full_match(text, r"(?s).*\S") & (continuation != "")
+        return text + tf.where(apart, " ", "") + continuation
+
+    def token(self, ids):
+        """The text of each id, string of the same shape; a character's end of line is "\\n"."""
+        tokens = self._token_of.lookup(tf.cast(ids, tf.int64))
+        if self.unit == "char":
+            tokens = tf.where(tf.equal(ids, END), "\n", tokens)
+            tokens = tf.where(tf.equal(ids, UNKNOWN), "\ufffd", tokens)
+        return tokens
+
+
+def read(inputs):
+    """Mends text: string (batch,) to valid UTF-8 in which a line ends with "\\n".
+
+    Returns:
+        the text, and what was wrong with it, both string (batch,); "" where nothing was.
+    """
+    text = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="replace")
+    error = tf.where(text == inputs, "", "invalid UTF-8 was replaced by U+FFFD")
+    return tf.strings.regex_replace(text, "\r\n?", "\n"), error
+
+
+class _Asset(tf.lookup.TextFileInitializer):
+    """A table's file, known in the graph by its content: TensorFlow would write its path there."""
+
+    def __init__(self, path, digest, key_dtype, key_index, value_dtype, value_index):
+        self._digest = digest
+        super().__init__(os.fspath(path), key_dtype, key_index, value_dtype, value_index)
+
+    @property
+    def _shared_name(self):
+        return f"vocabulary_{self._digest}_{self._key_index}_{self._value_index}"
