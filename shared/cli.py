@@ -5,6 +5,8 @@ import pathlib
 import sys
 from typing import Annotated, Any
 
+import keras
+import tensorflow as tf
 import tyro
 
 from shared.errors import InputError
@@ -18,14 +20,21 @@ class Options:
     init_from: pathlib.Path | None = None  # begin with the weights of this run
     dry_run: bool = False  # build everything, take one step, write nothing
     checkpoint_seconds: float = 60.0  # a checkpoint at most so often
+    deterministic: bool = False  # the same bits in every run on this machine; some percent slower
     quiet: bool = False  # no progress bar
 
+    def seed(self, seed):
+        """Seeds Python, NumPy and TensorFlow, and keeps to --deterministic; before anything is built."""
+        keras.utils.set_random_seed(seed)
+        if self.deterministic:
+            tf.config.experimental.enable_op_determinism()
 
-def parse(app, presets, argv=None):
+
+def parse(package, presets, argv=None):
     """Reads `[preset] [--flags]`.
 
     Args:
-        app: name of the app, such as "language_model".
+        package: the app's, such as "apps.language_model".
         presets: {name: Config}; "default" is meant where none is named.
         argv: list of arguments; None reads the process's own.
 
@@ -61,9 +70,11 @@ def parse(app, presets, argv=None):
         if name != "default":
             union = union | choice
     parsed = tyro.cli(
-        union if len(choices) > 1 else command, prog=f"python -m apps.{app}.train", args=argv
+        union if len(choices) > 1 else command, prog=f"python -m {package}.train", args=argv
     )
     options = parsed.options
     if options.run is None:
-        options = dataclasses.replace(options, run=pathlib.Path("runs", app, argv[0]))
+        options = dataclasses.replace(
+            options, run=pathlib.Path("runs", package.rpartition(".")[2], argv[0])
+        )
     return argv[0], parsed.config, options

@@ -18,5 +18,8 @@ def one_line(main):
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+            raise SystemExit(130) from None
 
     return wrapped

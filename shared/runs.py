@@ -23,16 +23,17 @@ import pathlib
 import shutil
 import sys
 import tempfile
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from shared import plots, provenance
 from shared.errors import InputError
 from shared.files import read_json, write_json
+from shared.recorder import Recorder
+
+NOTHING_YET = {"lock", ".run.json.half"}  # what a kill may leave before there is a run
 
 
 class Finished:
@@ -78,7 +79,7 @@ class Run(Finished):
     """One training, new or resumed.
 
     Args:
-        app: name of the app.
+        package: the app's, such as "apps.language_model".
         preset: name of the preset.
         presets: the app's PRESETS.
         config: the app's Config.
@@ -90,7 +91,8 @@ class Run(Finished):
             process is training; nothing is touched.
     """
 
-    def __init__(self, app, preset, presets, config, options, data):
+    def __init__(self, package, preset, presets, config, options, data):
+        app = package.rpartition(".")[2]
         self.config, self.options = config, options
         self.state = {
             "epoch": 0, "step": 0, "metrics": [], "history": [], "seconds": 0.0,
@@ -101,6 +103,7 @@ class Run(Finished):
             "preset": preset,
             "config": dataclasses.asdict(config),
             "data": data,
+            "init_from": options.init_from and load(options.init_from).name,
             "command": provenance.command(app, preset, presets, config),
             "versions": provenance.versions(),
             "hardware": provenance.hardware(),
@@ -113,7 +116,7 @@ class Run(Finished):
         self.path = pathlib.Path(options.run)
         if (self.path / "run.json").exists():
             _same(read_json(self.path / "run.json"), self.about, self.path)
-        elif self.path.is_dir() and any(p.name != "lock" for p in self.path.iterdir()):
+        elif self.path.is_dir() and set(os.listdir(self.path)) - NOTHING_YET:
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
@@ -145,7 +148,7 @@ class Run(Finished):
         if self._manager.latest_checkpoint:
             self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
             self.state = self._python.state
-            self._write()
+            self.write_metrics()
             epoch, step = self.state["epoch"] + 1, self.state["step"]
             print(f"resuming {self.path} at epoch {epoch}, step {step}", file=sys.stderr)
 
@@ -164,17 +167,12 @@ class Run(Finished):
         return dataset.take(1) if self.options.dry_run else dataset.skip(self.state["step"])
 
     def callbacks(self, monitor="val_loss", patience=0):
-        """The callbacks for `fit`, which is called once an epoch.
-
-        Args:
-            monitor: the metric whose smallest value is the best.
-            patience: stop after so many epochs without a better one; 0 never stops.
-        """
-        return [] if self.options.dry_run else [_Recorder(self, monitor, patience)]
+        """The callbacks for `fit`, which is called once an epoch; see `Recorder`."""
+        return [] if self.options.dry_run else [Recorder(self, monitor, patience)]
 
     def record(self, test):
         """Writes the test result, with which the run is finished."""
-        self._write(test=test)
+        self.write_metrics(test=test)
 
     def save(self):
         """Writes a checkpoint, whole or not at all."""
@@ -182,7 +180,8 @@ class Run(Finished):
         self._python.state = self.state
         self._manager.save()
 
-    def _write(self, **more):
+    def write_metrics(self, **more):
+        """Writes metrics.json and the learning curve."""
         history = self.state["history"]
         new = {"history": history, "seconds": round(self.state["seconds"], 1), **more}
         write_json(self.path / "metrics.json", {**self.metrics, **new})
@@ -201,76 +200,6 @@ class Run(Finished):
             variable.assign(other)
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Counts steps, shows them, saves; and at each epoch's end keeps the best and decides to stop."""
-
-    def __init__(self, run, monitor, patience):
-        super().__init__()
-        self.run, self.monitor, self.patience = run, monitor, patience
-
-    def on_epoch_begin(self, epoch, logs=None):
-        state = self.run.state
-        if state["step"]:  # resumed within an epoch: its metrics go on from where they were
-            for variable, value in zip(self.model.metrics_variables, state["metrics"], strict=True):
-                variable.assign(value)
-        self.clock = self.saved = time.monotonic()
-        steps = self.params["steps"]
-        self.steps = None if steps is None else steps + state["step"]
-        self.bar = tqdm(
-            desc=f"epoch {epoch + 1}/{self.run.config.epochs}",
-            total=self.steps,
-            initial=state["step"],
-            disable=self.run.options.quiet,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-            unit="step",
-        )
-
-    def on_train_batch_end(self, batch, logs=None):
-        state = self.run.state
-        state["step"] += 1
-        now = time.monotonic()
-        state["seconds"] += now - self.clock
-        self.clock = now
-        if self.bar.update():
-            self.bar.set_postfix_str(_short(logs), refresh=False)
-        # Not after the last step: the epoch is whole only after its validation.
-        if now - self.saved >= self.run.options.checkpoint_seconds and state["step"] != self.steps:
-            self.run.save()
-            self.saved = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        run, state = self.run, self.run.state
-        self.bar.set_postfix_str(_short(logs))
-        self.bar.close()
-        state["seconds"] += time.monotonic() - self.clock
-        logs = {name: float(value) for name, value in logs.items()}
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        state["history"].append({"epoch": epoch + 1, **logs})
-        # A NaN is never better; without this the first epoch's would stay the best for ever.
-        if np.isfinite(logs[self.monitor]) and (
-            state["best"] is None or logs[self.monitor] < state["best"]
-        ):
-            state["best"], state["waited"] = logs[self.monitor], 0
-            half = run.path / "best.half.keras"
-            self.model.save(half, include_optimizer=False)
-            os.replace(half, run.path / "best.keras")
-        else:
-            state["waited"] += 1
-            state["stopped"] = bool(self.patience and state["waited"] >= self.patience)
-        state["epoch"], state["step"] = epoch + 1, 0
-        run.save()
-        run._write()
-        writer = tf.summary.create_file_writer(str(run.path / "logs"))
-        with writer.as_default():
-            for name, value in logs.items():
-                tf.summary.scalar(name, value, step=epoch + 1)
-        writer.close()
-        if not np.isfinite(logs["loss"]):
-            raise InputError(
-                f"the loss is {logs['loss']} after epoch {epoch + 1}: lower --learning-rate"
-            )
-
-
 class _JsonState(tf.train.experimental.PythonState):
     """Carries the run's state inside the checkpoint, so that both are from the same moment."""
 
@@ -284,8 +213,8 @@ class _JsonState(tf.train.experimental.PythonState):
         self.state = json.loads(string_value)
 
 
-def load(path, app=None):
-    """Opens the finished run at `path`.
+def load(path, package=None):
+    """Opens the finished run at `path`, of the app in `package` if that is given.
 
     Raises:
         InputError: there is no run, it is another app's, or it is unfinished.
@@ -294,8 +223,8 @@ def load(path, app=None):
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: no run there (a run's folder holds run.json)")
     run = Finished(path)
-    if app and run.about["app"] != app:
-        raise InputError(f"{path} is a run of {run.about['app']}, not of {app}")
+    if package and run.about["app"] != package.rpartition(".")[2]:
+        raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
     if not run.finished:
         raise InputError(f"{path} is unfinished: type its training command again to go on with it")
     return run
@@ -307,7 +236,7 @@ def _same(old, new, path):
         for name, value in new["config"].items()
         if name not in provenance.PLACES and old["config"].get(name) != value
     ]
-    differ += [name for name in ("app", "preset") if old[name] != new[name]]
+    differ += [name for name in ("app", "preset", "init_from") if old[name] != new[name]]
     differ += [
         f"data of {split}" for split in new["data"] if old["data"].get(split) != new["data"][split]
     ]
@@ -328,7 +257,3 @@ def _lock(path):
     except OSError:
         raise InputError(f"{path} is being trained by another process") from None
     return file
-
-
-def _short(logs):
-    return " ".join(f"{name} {float(value):.4g}" for name, value in (logs or {}).items())

@@ -1,6 +1,55 @@
-"""Set for every test, before TensorFlow is imported; what is set outside wins."""
+"""Set for every test, before TensorFlow is imported; what is set outside wins. And one trained TINY
+model for each app, which all tests share."""
 
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same device for everyone: the CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+import functools
+import importlib
+import pathlib
+import types
+from unittest import mock
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/train.py"))
+
+
+def app_modules(package):
+    """The modules of an app, as attributes: config, data, model, serve, train, evaluate, export."""
+    names = ("config", "data", "model", "serve", "train", "evaluate", "export")
+    return types.SimpleNamespace(
+        package=package, **{name: importlib.import_module(f"{package}.{name}") for name in names}
+    )
+
+
+def train_tiny(app, run, *flags):
+    """Trains TINY through the real `main`, as the preset "tiny", into the folder `run`."""
+    with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
+        app.train.main(["tiny", "--run", str(run), "--quiet", *flags])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A function: name of an app -> its modules, with `run`, a finished TINY run, and `saved_models`."""
+
+    @functools.cache
+    def of(name):
+        app = app_modules(f"apps.{name}")
+        folder = tmp_path_factory.mktemp(name)
+        app.run, app.saved_models = folder / "run", folder / "saved_models"
+        train_tiny(app, app.run)
+        app.export.main([str(app.run), "--to", str(app.saved_models)])
+        app.saved_model = app.saved_models / f"{name}_tiny"
+        return app
+
+    return of
+
+
+def tiny(app, **changes):
+    """TINY with changes."""
+    return dataclasses.replace(app.config.TINY, **changes)

@@ -131,7 +131,7 @@ def main(argv=None):
         if record:
             print(results.record(pathlib.Path(__file__).parent / "results", card, test))
 
-    tyro.cli(command, prog="python -m apps.language_model.evaluate", args=argv)
+    tyro.cli(command, prog=f"python -m {__package__}.evaluate", args=argv)
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ def main(argv=None):
             name: name of the model [default: <app>, or <app>_<preset>]
             to: folder of all models
         """
-        done = runs.load(run, app="language_model")
+        done = runs.load(run, __package__)
         base = to / (name or done.name)
         folder = export.promote(lambda half: write(done, half, test=done.metrics["test"]), base)
         print(f'{folder}\nnext: python -m shared.predict {base} "some text"')
 
-    tyro.cli(command, prog="python -m apps.language_model.export", args=argv)
+    tyro.cli(command, prog=f"python -m {__package__}.export", args=argv)
 
 
 if __name__ == "__main__":

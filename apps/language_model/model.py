@@ -38,7 +38,7 @@ def build(config, vocabulary):
     return keras.Model({"tokens": tokens, "carry": carry}, logits, name="language_model")
 
 
-@keras.saving.register_keras_serializable(package="peephole")
+@keras.saving.register_keras_serializable(package=__package__)
 class CarryingStack(RecurrentStack):
     """A stack that keeps its last states for the next window of the same streams of text.
 
@@ -91,14 +91,24 @@ class CarryingStack(RecurrentStack):
         return {**super().get_config(), "batch_size": self.batch_size}
 
 
-@keras.saving.register_keras_serializable(package="peephole")
+@keras.saving.register_keras_serializable(package=__package__)
 class TiedEmbedding(keras.layers.ReversibleEmbedding):
-    """`ReversibleEmbedding` with a bias on its way back to the vocabulary."""
+    """`ReversibleEmbedding` with a bias on its way back to the vocabulary.
+
+    The vocabulary is in order of frequency, so the bias begins at Zipf's law in Mandelbrot's form,
+    p(rank) ~ 1 / (rank + 2.7). Begun at zero, it would be left to h to learn how frequent words are:
+    Adam moves h's weights as fast as the bias and there are more of them, so the cells saturate, and
+    it takes an epoch to undo that.
+    """
 
     def build(self, input_shape=None):
         """Adds the bias (vocabulary,)."""
         super().build(input_shape)
-        self.bias = self.add_weight(shape=(self.input_dim,), initializer="zeros", name="bias")
+        self.bias = self.add_weight(
+            shape=(self.input_dim,),
+            initializer=lambda shape, dtype: -tf.math.log(tf.range(shape[0], dtype=dtype) + 2.7),
+            name="bias",
+        )
 
     @property
     def variable_serialization_spec(self):
@@ -110,20 +120,3 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         """ids to vectors; with `reverse`, vectors (..., units) to logits (..., vocabulary)."""
         result = super().call(inputs, reverse=reverse)
         return result + self.bias if reverse else result
-
-
-@keras.saving.register_keras_serializable(package="peephole")
-class Perplexity(keras.metrics.Mean):
-    """exp of the mean cross entropy per token, from logits; weights of zero leave padding out."""
-
-    def __init__(self, name="perplexity", dtype=None):
-        super().__init__(name=name, dtype=dtype)
-
-    def update_state(self, targets, logits, sample_weight=None):
-        """Adds a batch: targets (batch, time), logits (batch, time, vocabulary)."""
-        entropy = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-        super().update_state(entropy, sample_weight)
-
-    def result(self):
-        """The perplexity so far."""
-        return tf.exp(super().result())

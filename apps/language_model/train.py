@@ -11,18 +11,18 @@ from shared.export import promote, versions
 
 from . import data, evaluate, export
 from .config import PRESETS
-from .model import Perplexity, build
+from .model import build
 
 
 @one_line
 def main(argv=None):
     """Trains, or goes on with, a run."""
-    preset, config, options = cli.parse("language_model", PRESETS, argv)
+    preset, config, options = cli.parse(__package__, PRESETS, argv)
     run = runs.Run("language_model", preset, PRESETS, config, options, data.digests(config))
     if run.finished:
         print(f"{run.path} is finished; to start over, remove it or choose another --run")
         return
-    keras.utils.set_random_seed(config.seed)
+    options.seed(config.seed)
     train, valid, vocabulary = data.load(config, run.path)
     model = build(config, vocabulary)
 
@@ -37,10 +37,11 @@ def main(argv=None):
         keras.optimizers.AdamW(
             rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
         ),
+        # No metric beside the loss: over a large vocabulary a second softmax costs a seventh of a step.
+        # Keras averages over windows, of which all but the first and the last are equally long.
         keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         ),
-        weighted_metrics=[Perplexity()],
     )
     run.restore(model)
     for epoch in run.epochs():
@@ -49,7 +50,7 @@ def main(argv=None):
             validation_data=valid,
             initial_epoch=epoch,
             epochs=epoch + 1,
-            callbacks=run.callbacks(monitor="val_perplexity", patience=config.patience),
+            callbacks=run.callbacks(patience=config.patience),
             verbose=0,
             shuffle=False,
         )
@@ -61,7 +62,7 @@ def main(argv=None):
         promote(lambda half: export.write(run, half), folder)
     test = evaluate.evaluate(folder, config)
     run.record(test)
-    print(f"{evaluate.headline(test)}\nnext: python -m apps.language_model.export {run.path}")
+    print(f"{evaluate.headline(test)}\nnext: python -m {__package__}.export {run.path}")
 
 
 if __name__ == "__main__":

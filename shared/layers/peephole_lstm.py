@@ -187,8 +187,8 @@ def _product(x, kernel, masks):
 class PeepholeLSTM(keras.layers.RNN):
     """A peephole LSTM over whole sequences; the equations are at the top of the file.
 
-    It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights, and is
-    faster: the input product of all steps is one matrix product before the loop.
+    It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights; the input
+    product of all steps is one matrix product before the loop.
 
     Args:
         units: size of h and c.
