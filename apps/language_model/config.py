@@ -55,4 +55,4 @@ PRESETS = {
     ),
 }
 
-TINY = Config(units=8, layers=2, epochs=2, batch_size=4, window=16, max_tokens=5)
+TINY = Config(units=8, layers=2, epochs=2, batch_size=64, window=64, max_tokens=5)
