@@ -23,6 +23,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import weakref
 
 import keras
 import numpy as np
@@ -119,7 +120,7 @@ class Run(Finished):
         elif self.path.is_dir() and set(os.listdir(self.path)) - NOTHING_YET:
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
+        _lock(self)
         if not (self.path / "run.json").exists():
             write_json(self.path / "run.json", self.about)
 
@@ -246,14 +247,15 @@ def _same(old, new, path):
         )
 
 
-def _lock(path):
+def _lock(run):
+    """Keeps the run for this process, as long as `run` lives."""
     try:
         import fcntl
     except ImportError:  # no such locks on Windows: there, two trainings of one run are not noticed
-        return None
-    file = open(path / "lock", "w")  # noqa: SIM115 (held open as long as the run)
+        return
+    file = open(run.path / "lock", "w")  # noqa: SIM115 (closed with the run)
+    weakref.finalize(run, file.close)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InputError(f"{path} is being trained by another process") from None
-    return file
+        raise InputError(f"{run.path} is being trained by another process") from None

@@ -6,17 +6,12 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same device for everyone: the CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import dataclasses
 import functools
 import importlib
-import pathlib
 import types
 from unittest import mock
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
-APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/train.py"))
 
 
 def app_modules(package):
@@ -27,8 +22,13 @@ def app_modules(package):
     )
 
 
-def train_tiny(app, run, *flags):
-    """Trains TINY through the real `main`, as the preset "tiny", into the folder `run`."""
+@pytest.fixture(scope="session")
+def train_tiny():
+    """A function: trains an app's TINY through the real `main`, as the preset "tiny", into `run`."""
+    return _train_tiny
+
+
+def _train_tiny(app, run, *flags):
     with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
         app.train.main(["tiny", "--run", str(run), "--quiet", *flags])
 
@@ -42,14 +42,9 @@ def trained(tmp_path_factory):
         app = app_modules(f"apps.{name}")
         folder = tmp_path_factory.mktemp(name)
         app.run, app.saved_models = folder / "run", folder / "saved_models"
-        train_tiny(app, app.run)
+        _train_tiny(app, app.run)
         app.export.main([str(app.run), "--to", str(app.saved_models)])
         app.saved_model = app.saved_models / f"{name}_tiny"
         return app
 
     return of
-
-
-def tiny(app, **changes):
-    """TINY with changes."""
-    return dataclasses.replace(app.config.TINY, **changes)

@@ -1,1 +1,4 @@
-"""Language model: predicts the next word or character, scores text, continues it."""
+"""Language model: scores a text, continues it, suggests the next word.
+
+Shape: one sequence, each element predicted from those before it
+"""

@@ -33,7 +33,7 @@ def evaluate(folder, config):
         config: says where the text is.
 
     Returns:
-        a dict of the figures; `metric` says what the first of them is.
+        a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
     """
     client = Folder(folder)
     lines = data.examples(config, "test")
@@ -44,24 +44,22 @@ def evaluate(folder, config):
     characters = sum(len(line) + 1 for line in lines)
     scores = {
         "perplexity": np.exp(-carried / tokens),
-        "bits_per_character": -carried / np.log(2) / characters,
         "perplexity_each_line_alone": np.exp(-alone / tokens),
+        "bits_per_character": -carried / np.log(2) / characters,
         "baseline_perplexity": np.exp(-ngram["log_probability"] / tokens),
         "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
     }
+    scores = {name: round(float(value), 3) for name, value in scores.items()}
+    headline = "perplexity" if config.unit == "word" else "bits_per_character"
     return {
         "metric": METRIC[config.unit],
-        **{name: round(float(value), 4) for name, value in scores.items()},
+        "value": scores[headline],
         "baseline": ngram["name"],
+        "baseline_value": scores[f"baseline_{headline}"],
+        **scores,
         "tokens": tokens,
         "characters": characters,
     }
-
-
-def headline(test):
-    """The result and the baseline in one line."""
-    key, unit = ("perplexity", "") if "word" in test["metric"] else ("bits_per_character", " bits")
-    return f"{key} {test[key]}{unit}; {test['baseline']}: {test[f'baseline_{key}']}{unit}"
 
 
 def _carried(client, lines, at_once=20):

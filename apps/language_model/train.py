@@ -5,7 +5,7 @@ python -m apps.language_model.train ptb --data-dir DIR
 
 import keras
 
-from shared import cli, runs
+from shared import cli, results, runs
 from shared.errors import one_line
 from shared.export import promote, versions
 
@@ -62,7 +62,7 @@ def main(argv=None):
         promote(lambda half: export.write(run, half), folder)
     test = evaluate.evaluate(folder, config)
     run.record(test)
-    print(f"{evaluate.headline(test)}\nnext: python -m {__package__}.export {run.path}")
+    print(f"{results.headline(test)}\nnext: python -m {__package__}.export {run.path}")
 
 
 if __name__ == "__main__":

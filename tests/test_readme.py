@@ -1,0 +1,132 @@
+"""The commands that READMEs print work, and their tables are those of results/*.json."""
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from shared import results
+
+ROOT = Path(__file__).parents[1]
+READMES = [ROOT / "README.md", ROOT / "apps" / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def commands(readme):
+    """The lines of its shell blocks, without comments."""
+    for block in SHELL.findall(readme.read_text(encoding="utf-8")):
+        for line in block.splitlines():
+            line = line.partition(" #")[0].strip()
+            if line:
+                yield line
+
+
+@pytest.fixture(scope="module")
+def place(trained, tmp_path_factory):
+    """A folder with what the commands name: data, runs, models, questions."""
+    folder = tmp_path_factory.mktemp("readme")
+    data = folder / "DIR"
+    data.mkdir()
+    for i, split in enumerate(("train", "valid", "test")):
+        lines = [f"the {w} said that {w} {i} is a number\n" for w in ("first", "second") * 100]
+        (data / f"{split}.txt").write_text("".join(lines))
+    (folder / "questions.txt").write_text("one\ntwo\n")
+    for app in sorted(path.parent.name for path in ROOT.glob("apps/*/train.py")):
+        tiny = trained(app)
+        for preset in tiny.config.PRESETS:
+            _link(folder / "runs" / app / preset, tiny.run)
+            name = app if preset == "default" else f"{app}_{preset}"
+            _link(folder / "saved_models" / name, tiny.saved_model)
+    _link(folder / "runs" / "mine", trained("language_model").run)
+    return folder
+
+
+def _link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+CASES = [(readme, line) for readme in READMES for line in commands(readme)]
+
+
+@pytest.mark.parametrize(
+    ("readme", "line"), CASES, ids=[f"{r.parent.name}:{line[:60]}" for r, line in CASES]
+)
+def test_command(readme, line, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    words = shlex.split(line)
+    if words[0] == "make":
+        assert words[1] in TARGETS
+    elif words[0] in ("docker", "curl", "source"):
+        pytest.skip("needs Docker or a server")
+    else:
+        assert words[:2] == ["python", "-m"], f"{readme}: what is {line!r}?"
+        module, *arguments = words[2:]
+        if module.endswith(".train") and "--help" not in arguments:
+            arguments += ["--dry-run", "--quiet"]  # the TINY runs train for real
+        if module.endswith(".evaluate"):
+            # The models here are TINY ones of the embedded text, under the presets' names.
+            arguments = [a for a in arguments if a not in ("--data-dir", "DIR", "--record")]
+        try:
+            status = importlib.import_module(module).main(arguments)
+        except SystemExit as end:
+            status = end.code
+        assert not status, capsys.readouterr().err
+
+
+def test_tables_are_those_of_the_results(capsys):
+    results.main(["--check"])
+
+
+def test_a_stale_table_is_seen(tmp_path, monkeypatch, capsys):
+    app = tmp_path / "apps" / "toy"
+    (app / "results").mkdir(parents=True)
+    (app / "train.py").touch()
+    (app / "__init__.py").write_text('"""Toy: does nothing.\n\nShape: one to one\n"""\n')
+    empty = "# T\n<!-- results -->\n<!-- /results -->\nend\n"
+    for readme in (tmp_path / "README.md", app / "README.md"):
+        readme.write_text(empty)
+    result = {
+        "preset": "default",
+        "command": "python -m apps.toy.train default",
+        "parameters": 1_500_000,
+        "epochs": 3,
+        "seconds": 120.0,
+        "hardware": "a CPU, 2 cores",
+        "test": {"metric": "errors", "value": 1.25, "baseline": "guessing", "baseline_value": 50},
+        "notes": {"data": "toys", "peers": [{"name": "Other", "value": 2, "source": "a paper"}]},
+    }
+    (app / "results" / "default.json").write_text(json.dumps(result))
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    with pytest.raises(SystemExit):
+        results.main(["--check"])
+    assert (tmp_path / "README.md").read_text() == empty
+    results.main([])
+    results.main(["--check"])
+    for readme in (tmp_path / "README.md", app / "README.md"):
+        text = readme.read_text()
+        assert "| **1.25** |" in text or "errors: **1.25**" in text
+        assert "50 (guessing)" in text
+        assert "2 (Other; a paper)" in text
+        assert text.endswith("<!-- /results -->\nend\n")
+    (app / "README.md").write_text("no place")
+    with pytest.raises(SystemExit) as end:
+        results.main([])
+    assert end.value.code == 2
+    assert "has no place for its table" in capsys.readouterr().err
+
+
+def test_record_keeps_the_notes(tmp_path):
+    card = {"preset": "default", "config": {"source": "embedded"}, "app": "toy"}
+    path = results.record(tmp_path / "results", card, {"value": 1})
+    assert json.loads(path.read_text())["notes"] == {"data": "embedded", "peers": []}
+    noted = json.loads(path.read_text())
+    noted["notes"]["data"] = "toys"
+    path.write_text(json.dumps(noted))
+    results.record(tmp_path / "results", card, {"value": 2})
+    again = json.loads(path.read_text())
+    assert (again["notes"]["data"], again["test"]["value"]) == ("toys", 2)
