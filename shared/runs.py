@@ -7,6 +7,7 @@
         best.keras        the model of the best epoch so far
         metrics.json      the learning curve, and at the end the test result
         curve.png, logs/  the same, to look at: a picture, TensorBoard
+        predictions.jsonl the test examples one by one, as the SavedModel answered them
         saved_model/      the SavedModel of best.keras, on which the test result was computed
 
 A checkpoint holds every variable of the model (random seeds and metrics among them) and of the

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from shared import export, results
 from shared.errors import one_line
+from shared.files import write_jsonl
 from shared.ngram import KneserNey
 from shared.predict import Folder
 from shared.text import END, Vocabulary
@@ -19,18 +20,21 @@ from shared.text import END, Vocabulary
 from . import data
 from .config import Config
 
+COLUMNS = ("input", "log_probability", "tokens")  # of the predictions
 METRIC = {
     "word": "perplexity per word, </s> counted, the state carried over the whole text",
     "char": "bits per character, ends of line counted, the state carried over the whole text",
 }
 
 
-def evaluate(folder, config):
+def evaluate(folder, config, predictions=None):
     """Scores the test text through the SavedModel in `folder`.
 
     Args:
         folder: a version folder, or the folder that holds versions.
         config: says where the text is.
+        predictions: a .jsonl file to write, an object for each line of the text: `COLUMNS`, the line on
+            its own. None writes none.
 
     Returns:
         a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
@@ -39,12 +43,17 @@ def evaluate(folder, config):
     lines = data.examples(config, "test")
     carried, tokens = _carried(client, lines)
     alone = _alone(client, lines)
+    if predictions:
+        rows = zip(lines, alone["log_probability"].tolist(), alone["tokens"].tolist(), strict=True)
+        write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
     vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
     ngram = _ngram(vocabulary, config)
     characters = sum(len(line) + 1 for line in lines)
     scores = {
         "perplexity": np.exp(-carried / tokens),
-        "perplexity_each_line_alone": np.exp(-alone / tokens),
+        "perplexity_each_line_alone": np.exp(
+            -alone["log_probability"].mean(dtype=float) * len(lines) / tokens
+        ),
         "bits_per_character": -carried / np.log(2) / characters,
         "baseline_perplexity": np.exp(-ngram["log_probability"] / tokens),
         "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
@@ -77,13 +86,16 @@ def _carried(client, lines, at_once=20):
 
 
 def _alone(client, lines, batch_size=32):
-    """Log-probability of the lines, each from a fresh start; by `score`."""
-    total = 0
-    ordered = sorted(lines, key=len)  # less padding
-    for i in tqdm(range(0, len(lines), batch_size), desc="test, each line alone", mininterval=1):
-        answer = client.predict("score", ordered[i : i + batch_size])
-        total += float(answer["log_probability"].sum(dtype=np.float64))
-    return total
+    """`log_probability` and `tokens` of each line from a fresh start, arrays (lines,); by `score`."""
+    order = sorted(range(len(lines)), key=lambda i: len(lines[i]))  # less padding
+    answers = [
+        client.predict("score", [lines[i] for i in order[begin : begin + batch_size]])
+        for begin in tqdm(
+            range(0, len(lines), batch_size), desc="test, each line alone", mininterval=1
+        )
+    ]
+    back = np.argsort(order)
+    return {name: np.concatenate([a[name] for a in answers])[back] for name in COLUMNS[1:]}
 
 
 def _ngram(vocabulary, config):

@@ -60,7 +60,7 @@ def main(argv=None):
     folder = run.path / "saved_model"
     if not versions(folder):
         promote(lambda half: export.write(run, half), folder)
-    test = evaluate.evaluate(folder, config)
+    test = evaluate.evaluate(folder, config, run.path / "predictions.jsonl")
     run.record(test)
     print(f"{results.headline(test)}\nnext: python -m {__package__}.export {run.path}")
 

@@ -1,0 +1,43 @@
+import dataclasses
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from shared import provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    units: int = 3
+    learning_rate: float = 0.1
+    data_dir: str = ""
+
+
+def test_command_names_what_differs_from_the_preset():
+    presets = {"default": Config(), "big": Config(units=9)}
+    command = lambda preset, config: provenance.command("toy", preset, presets, config)  # noqa: E731
+    assert command("default", Config()) == "python -m apps.toy.train default"
+    assert command("big", Config(units=9)) == "python -m apps.toy.train big"
+    assert command("big", Config(learning_rate=0.2, data_dir="/home/me/data")) == (
+        "python -m apps.toy.train big --units 3 --learning-rate 0.2 --data-dir DIR"
+    )
+
+
+def test_versions_and_hardware():
+    assert set(provenance.versions()) == {"python", "tensorflow", "keras"}
+    assert re.fullmatch(r".+, \d+ cores.*", provenance.hardware())
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "shared" / "provenance.py"))
+    assert provenance.commit() is None  # not a checkout
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    clean = provenance.commit()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "new").touch()
+    assert provenance.commit() == clean + "+"
