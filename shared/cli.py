@@ -58,20 +58,18 @@ def parse(package, presets, argv=None):
         ],
         frozen=True,
     )
-    choices = {
-        name: Annotated[
-            command,
-            tyro.conf.subcommand(name, default=command(config, Options()), description=name),
-        ]
-        for name, config in presets.items()
-    }
-    union: Any = choices["default"]
-    for name, choice in choices.items():
-        if name != "default":
-            union = union | choice
-    parsed = tyro.cli(
-        union if len(choices) > 1 else command, prog=f"python -m {package}.train", args=argv
-    )
+    defaults = {name: command(config, Options()) for name, config in presets.items()}
+    prog = f"python -m {package}.train"
+    if len(presets) == 1:  # which tyro makes no subcommand of
+        args = [a for i, a in enumerate(argv) if i or a not in presets]
+        parsed = tyro.cli(command, prog=prog, args=args, default=defaults["default"])
+    else:
+        union: Any = None
+        for name in sorted(presets, key=lambda name: name != "default"):
+            settings = tyro.conf.subcommand(name, default=defaults[name], description=name)
+            choice = Annotated[command, settings]
+            union = choice if union is None else union | choice
+        parsed = tyro.cli(union, prog=prog, args=argv)
     options = parsed.options
     if options.run is None:
         options = dataclasses.replace(

@@ -22,7 +22,8 @@ def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed,
         logits: float (batch, vocabulary), of the first token.
         states: the states that go with them.
         max_tokens: int32 (batch,), the length at which a row is cut.
-        temperature: float32 (batch,); 0 takes the likeliest token, whatever the rest says.
+        temperature: float32 (batch,); 0 takes the likeliest token, whatever the rest says, and so
+            does anything below a millionth and what is not a number.
         top_k: int32 (batch,); 0 for all tokens.
         top_p: float32 (batch,); 1 for all tokens.
         seed: int32 (batch,), of each row's own draws.
@@ -66,7 +67,7 @@ def _draw(logits, uniform, temperature, top_k, top_p):
     """One token for each row, int32 (batch,), by inversion of the cumulative distribution."""
     size = tf.shape(logits)[1]
     logits = tf.cast(logits, tf.float32)
-    greedy = temperature <= 0
+    greedy = tf.logical_not(temperature >= 1e-6)  # so that no row divides into inf - inf
     scaled = logits / tf.where(greedy, 1.0, temperature)[:, tf.newaxis]
     ordered, ids = tf.math.top_k(scaled, size)  # (batch, vocabulary), the likeliest first
     rank = tf.range(size)[tf.newaxis]

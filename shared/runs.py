@@ -112,8 +112,8 @@ class Run(Finished):
             "commit": provenance.commit(),
         }
         if options.dry_run:
-            self._scratch = tempfile.TemporaryDirectory()
-            self.path = pathlib.Path(self._scratch.name)
+            self.path = pathlib.Path(tempfile.mkdtemp())
+            weakref.finalize(self, shutil.rmtree, self.path)
             return
         self.path = pathlib.Path(options.run)
         if (self.path / "run.json").exists():
@@ -166,7 +166,12 @@ class Run(Finished):
 
     def rest(self, dataset):
         """What is left of this epoch's batches."""
-        return dataset.take(1) if self.options.dry_run else dataset.skip(self.state["step"])
+        if self.options.dry_run:
+            return dataset.take(1)
+        if self.state["step"]:
+            # Keras would make the metrics at the first batch: the Recorder sets them before it.
+            self.model._symbolic_build(data_batch=next(iter(dataset)))
+        return dataset.skip(self.state["step"])
 
     def callbacks(self, monitor="val_loss", patience=0):
         """The callbacks for `fit`, which is called once an epoch; see `Recorder`."""

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import pathlib
+import zlib
 
 from shared.errors import InputError
 
@@ -47,15 +48,15 @@ def lines(path):
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: {error}") from None
-    if not content.strip():
-        raise InputError(f"{path} is empty")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1  # of what comes after the mark
         raise InputError(f"{path}, line {line}: not UTF-8 ({error.reason})") from None
+    if not text.strip():
+        raise InputError(f"{path} is empty")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
@@ -71,7 +72,8 @@ def tfds_lines(name, split, data_dir=""):
         data_dir: where TFDS keeps its data; its own default where empty.
 
     Raises:
-        InputError: there is no such set, it has no text, or it is not on disk and cannot be fetched.
+        InputError: there is no such set, it has no text, a split of it is empty, or it is not on disk
+            and cannot be fetched.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
@@ -93,7 +95,10 @@ def tfds_lines(name, split, data_dir=""):
     result = []
     for example in tfds.as_numpy(builder.as_dataset(split=_slice(builder.info.splits, split))):
         text = example["text"].decode("utf-8", errors="replace").replace("_NEWLINE_", "\n")
-        result += [t for t in text.strip("\n").split("\n") if not t.startswith("_START_")]
+        text = text.replace("\r\n", "\n").strip("\n")
+        result += [t for t in text.split("\n") if not t.startswith("_START_")]
+    if not result:
+        raise InputError(f"tfds:{name} has no text for {split}")
     return result
 
 

@@ -30,7 +30,8 @@ class Vocabulary(tf.Module):
         unit: "word" or "char".
 
     Raises:
-        InputError: there is no such file, or it does not begin with the two special tokens.
+        InputError: the file cannot be read, does not begin with the two special tokens, or has a
+            token twice.
     """
 
     def __init__(self, path, unit):
@@ -41,11 +42,17 @@ class Vocabulary(tf.Module):
         self.unit = unit
         try:
             content = pathlib.Path(path).read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such vocabulary file") from None
-        if content.split(b"\n")[:2] != [END_TOKEN.encode(), UNKNOWN_TOKEN.encode()]:
+        except OSError as error:
+            raise InputError(f"{path}: no vocabulary file ({error.strerror})") from None
+        tokens = content.removesuffix(b"\n").split(b"\n")
+        if tokens[:2] != [END_TOKEN.encode(), UNKNOWN_TOKEN.encode()]:
             raise InputError(f"{path}: a vocabulary begins with {END_TOKEN} and {UNKNOWN_TOKEN}")
-        self.size = content.count(b"\n")
+        self.size = len(tokens)
+        if len(set(tokens)) < self.size:
+            twice, _ = collections.Counter(tokens).most_common(1)[0]
+            raise InputError(
+                f"{path}: the token {twice.decode(errors='replace')!r} stands there twice"
+            )
         word, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
         digest = hashlib.sha256(content).hexdigest()
         self._id_of = tf.lookup.StaticHashTable(
@@ -64,7 +71,14 @@ class Vocabulary(tf.Module):
             unit: "word" or "char".
             path: the file to write.
             size: at most so many tokens, the two special ones among them; None keeps all.
+
+        Raises:
+            InputError: `size` has no room for the special tokens.
         """
+        if size is not None and size < 2:
+            raise InputError(
+                f"a vocabulary holds at least {END_TOKEN} and {UNKNOWN_TOKEN}; size {size} is too small"
+            )
         counts = collections.Counter()
         for line in lines:
             # bytes.split cuts at the same white space as tf.strings.split; str.split cuts at more.
@@ -74,7 +88,12 @@ class Vocabulary(tf.Module):
             tokens.pop(special, None)
         by_frequency = sorted(tokens, key=lambda token: (-tokens[token], token))
         kept = [END_TOKEN, UNKNOWN_TOKEN, *by_frequency][:size]
-        pathlib.Path(path).write_text("".join(f"{t}\n" for t in kept), encoding="utf-8", newline="")
+        path = pathlib.Path(path)
+        half = path.with_name(
+            f".{path.name}.half"
+        )  # a run that is killed here finds none, not half
+        half.write_text("".join(f"{t}\n" for t in kept), encoding="utf-8", newline="")
+        os.replace(half, path)
         return cls(path, unit)
 
     def tokens(self, text):
@@ -110,7 +129,7 @@ class Vocabulary(tf.Module):
         ragged = tf.ragged.boolean_mask(tokens, keep)
         if self.unit == "word":
             text = tf.strings.reduce_join(ragged, axis=-1, separator=" ")
-            return tf.strings.regex_replace(text, f" ?{END_TOKEN} ?", "\n")
+            return tf.strings.regex_replace(text, " ?\n ?", "\n")
         return tf.strings.reduce_join(ragged, axis=-1)
 
     def join(self, text, continuation):
@@ -121,10 +140,10 @@ class Vocabulary(tf.Module):
         return text + tf.where(apart, " ", "") + continuation
 
     def token(self, ids):
-        """The text of each id, string of the same shape; a character's end of line is "\\n"."""
+        """The text of each id, string of the same shape; a line's end is "\\n"."""
         tokens = self._token_of.lookup(tf.cast(ids, tf.int64))
+        tokens = tf.where(tf.equal(ids, END), "\n", tokens)
         if self.unit == "char":
-            tokens = tf.where(tf.equal(ids, END), "\n", tokens)
             tokens = tf.where(tf.equal(ids, UNKNOWN), "\ufffd", tokens)
         return tokens
 

@@ -11,7 +11,11 @@ import pytest
 from shared import results
 
 ROOT = Path(__file__).parents[1]
-READMES = [ROOT / "README.md", ROOT / "apps" / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+READMES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("*/README.md")),
+    *sorted(ROOT.glob("apps/*/README.md")),
+]
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
@@ -61,7 +65,7 @@ def test_command(readme, line, place, monkeypatch, capsys):
     words = shlex.split(line)
     if words[0] == "make":
         assert words[1] in TARGETS
-    elif words[0] in ("docker", "curl", "source"):
+    elif words[0] in ("docker", "curl", "tensorflow_model_server"):
         pytest.skip("needs Docker or a server")
     else:
         assert words[:2] == ["python", "-m"], f"{readme}: what is {line!r}?"

@@ -33,9 +33,7 @@ class Config:
 
     # Serving
     max_tokens: int = 100  # length of a default answer
-    temperature: float = (
-        0.5  # of a default answer, drawn with a fixed seed; 0: always the likeliest
-    )
+    temperature: float = 0.5  # of a default answer, with a fixed seed; 0: the likeliest
 
 
 PRESETS = {

@@ -18,7 +18,7 @@ from .model import build
 def main(argv=None):
     """Trains, or goes on with, a run."""
     preset, config, options = cli.parse(__package__, PRESETS, argv)
-    run = runs.Run("language_model", preset, PRESETS, config, options, data.digests(config))
+    run = runs.Run(__package__, preset, PRESETS, config, options, data.digests(config))
     if run.finished:
         print(f"{run.path} is finished; to start over, remove it or choose another --run")
         return
