@@ -67,8 +67,9 @@ def _draw(logits, uniform, temperature, top_k, top_p):
     """One token for each row, int32 (batch,), by inversion of the cumulative distribution."""
     size = tf.shape(logits)[1]
     logits = tf.cast(logits, tf.float32)
-    greedy = tf.logical_not(temperature >= 1e-6)  # so that no row divides into inf - inf
-    scaled = logits / tf.where(greedy, 1.0, temperature)[:, tf.newaxis]
+    # Not `temperature < 1e-6`, nor `not`, which TensorFlow makes that of: false where it is no number.
+    warm = temperature >= 1e-6
+    scaled = logits / tf.where(warm, temperature, 1.0)[:, tf.newaxis]
     ordered, ids = tf.math.top_k(scaled, size)  # (batch, vocabulary), the likeliest first
     rank = tf.range(size)[tf.newaxis]
     limit = tf.where(top_k > 0, top_k, size)[:, tf.newaxis]
@@ -79,9 +80,9 @@ def _draw(logits, uniform, temperature, top_k, top_p):
     up_to = tf.cumsum(p, axis=1)
     threshold = uniform[:, tf.newaxis] * up_to[:, -1:]
     place = tf.reduce_sum(tf.cast(up_to <= threshold, tf.int32), axis=1)
-    # Rounding may lead past the last token that has any probability.
+    # Rounding may lead past the last token that has any probability; logits that are no numbers have none.
     kept = tf.reduce_sum(tf.cast(p > 0, tf.int32), axis=1)
-    place = tf.where(greedy, 0, tf.minimum(place, kept - 1))
+    place = tf.where(warm, tf.maximum(tf.minimum(place, kept - 1), 0), 0)
     return tf.gather(ids, place, batch_dims=1)
 
 

@@ -72,7 +72,7 @@ def tfds_lines(name, split, data_dir=""):
         data_dir: where TFDS keeps its data; its own default where empty.
 
     Raises:
-        InputError: there is no such set, it has no text, a split of it is empty, or it is not on disk
+        InputError: there is no such set, it has no text, or none for this split, or it is not on disk
             and cannot be fetched.
     """
     import tensorflow_datasets as tfds
@@ -92,8 +92,12 @@ def tfds_lines(name, split, data_dir=""):
         raise InputError(
             f"tfds:{name} has no feature 'text', only {', '.join(builder.info.features)}"
         )
+    try:
+        dataset = builder.as_dataset(split=_slice(builder.info.splits, split))
+    except ValueError:  # the set has no `train`, or is so small that nothing is left for a split
+        raise InputError(f"tfds:{name} has no text for {split}") from None
     result = []
-    for example in tfds.as_numpy(builder.as_dataset(split=_slice(builder.info.splits, split))):
+    for example in tfds.as_numpy(dataset):
         text = example["text"].decode("utf-8", errors="replace").replace("_NEWLINE_", "\n")
         text = text.replace("\r\n", "\n").strip("\n")
         result += [t for t in text.split("\n") if not t.startswith("_START_")]

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from shared import cli, export
-from shared.predict import Folder
+from shared.clients import Folder
 
 ROOT = Path(__file__).parents[1]
 APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/train.py"))

@@ -68,7 +68,7 @@ def test_a_breach_is_seen(file, line, tmp_path, monkeypatch):
 
 def test_a_script_without_heavy_libraries_starts_without_them():
     """The client over REST and the table maker must not wait for TensorFlow."""
-    for name in ("predict", "results", "errors", "files"):
+    for name in ("predict", "clients", "results", "errors", "files"):
         assert not {
             top
             for top, _ in (

@@ -11,10 +11,10 @@ import tyro
 from tqdm import tqdm
 
 from shared import export, results
+from shared.clients import Folder
 from shared.errors import one_line
 from shared.files import write_jsonl
 from shared.ngram import KneserNey
-from shared.predict import Folder
 from shared.text import END, Vocabulary
 
 from . import data

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import predict
-from shared.predict import Folder, PredictError, Rest, connect
+from shared import clients, predict
+from shared.clients import Folder, PredictError, Rest, connect
 
 
 def _spec(dtype, *shape, name):
@@ -396,7 +396,7 @@ def test_what_is_sent(server):
 
 def test_server_errors_are_read_though_they_are_not_json(server):
     error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
-    assert predict._one_line(predict._server_error(error)) == "'café' is \"bad\""
+    assert clients._one_line(clients._server_error(error)) == "'café' is \"bad\""
     assert predict._server_error(b'{"error": "caf\\u00e9"}') == "café"
     assert predict._server_error(b"<html>gone</html>") == "<html>gone</html>"
 
@@ -559,7 +559,7 @@ def test_errors_of_addresses(server, capsys):
 
 CODE = """
 import sys
-from shared import predict
+from shared import clients, predict
 try:
     status = predict.main(sys.argv[1:])
 except SystemExit as error:

@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.language_model import config, model
 from shared import batching, provenance, runs
 from shared.cli import Options
 from shared.errors import InputError, one_line
@@ -130,13 +131,19 @@ def _kill_when_seen(folder, part):
 def train(folder, what=None, nth=0):
     """The loop of an app's `train`, over random tokens, of a model that remembers: dropout, states
     carried from batch to batch, a schedule, and early stopping."""
-    from apps.language_model import config, model
-
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     callbacks = arm(what, nth, folder)
     settings = config.Config(
-        units=6, layers=2, dropout=0.3, epochs=30, batch_size=4, window=6, seed=3, patience=PATIENCE
+        cell="simple_rnn",
+        units=6,
+        layers=2,
+        dropout=0.3,
+        epochs=30,
+        batch_size=4,
+        window=6,
+        seed=3,
+        patience=PATIENCE,
     )
     options = Options(run=folder, checkpoint_seconds=0, deterministic=True, quiet=True)
     presets = {"default": settings}
@@ -146,9 +153,7 @@ def train(folder, what=None, nth=0):
     order = batching.windows(ids[:200], 4, settings.window, settings.seed)
     valid = batching.windows(ids[200:], 4, settings.window)(0)
     net = model.build(settings, types.SimpleNamespace(size=12))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, 300, warmup_target=0.03, warmup_steps=30
-    )
+    rate = keras.optimizers.schedules.CosineDecay(0.0, 300, warmup_target=0.03, warmup_steps=30)
     net.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01),
         keras.losses.SparseCategoricalCrossentropy(
@@ -235,10 +240,12 @@ def test_a_killed_run_ends_as_one_that_was_not(killed):
     one, two = (np.load(folder / name / "variables.npz") for name in ("whole", "killed"))
     assert one.files == two.files
     assert len(one.files) == len(paths)
-    differ = [p for p, n in zip(paths, one.files, strict=True) if not np.array_equal(one[n], two[n])]
+    differ = [
+        p for p, n in zip(paths, one.files, strict=True) if not np.array_equal(one[n], two[n])
+    ]
     assert differ == []
     seeds = [one[n] for p, n in zip(paths, one.files, strict=True) if "seed_generator_state" in p]
-    assert all(s[1] > 0 for s in seeds)  # the dropouts did draw
+    assert sum(s[1] > 0 for s in seeds) >= 2  # both dropouts drew
 
 
 def test_a_killed_run_has_the_same_curve_and_stops_at_the_same_epoch(killed):
@@ -273,6 +280,8 @@ def test_a_killed_run_leaves_no_debris(killed):
 
 
 if __name__ == "__main__":
+    import matplotlib.pyplot  # noqa: F401 (once, and not in every child)
+
     here = pathlib.Path(sys.argv[1])
     for planned in [*json.loads(sys.argv[2]), []]:
         print(json.dumps(in_a_fork(here / "killed", *planned)), flush=True)

@@ -162,7 +162,7 @@ class PeepholeLines(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012
-        tfds.core.BuilderConfig(name=name) for name in ("one", "two", "three", "small", "labels")
+        tfds.core.BuilderConfig(name=name) for name in ("one", "two", "three", "small", "late", "labels")
     ]
 
     def _info(self):
@@ -177,6 +177,7 @@ class PeepholeLines(tfds.core.GeneratorBasedBuilder):
             "two": ["train", "test"],
             "three": ["train", "validation", "test"],
             "small": ["train"],
+            "late": ["test"],
             "labels": ["train"],
         }[self.builder_config.name]
         return {name: self._generate_examples(name) for name in names}
@@ -242,6 +243,13 @@ def test_tfds_with_too_little_for_a_split(prepared):
     name, folder = prepared("small")
     with pytest.raises(InputError, match=r"^tfds:peephole_lines/small has no text for valid$"):
         for split in SPLITS:
+            sources.tfds_lines(name, split, folder)
+
+
+def test_tfds_without_a_train_split(prepared):
+    name, folder = prepared("late")
+    for split in "train", "valid":
+        with pytest.raises(InputError, match=rf"^tfds:{name} has no text for {split}$"):
             sources.tfds_lines(name, split, folder)
 
 
