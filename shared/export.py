@@ -1,9 +1,11 @@
 """From a model in memory to a version folder that a server may load: write, check, compare, promote."""
 
+import contextlib
 import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -108,13 +110,29 @@ def promote(make, base):
     """
     base = pathlib.Path(base)
     base.mkdir(parents=True, exist_ok=True)
-    for debris in base.glob(".half-*"):  # of an export that was killed
-        shutil.rmtree(debris, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".half-", dir=base) as half:
+    with _alone(base), tempfile.TemporaryDirectory(prefix=".half-", dir=base) as half:
+        for debris in set(base.glob(".half-*")) - {pathlib.Path(half)}:  # of killed exports
+            shutil.rmtree(debris, ignore_errors=True)
         make(pathlib.Path(half, "model"))
         version = base / str(1 + max(map(int, versions(base)), default=0))
         os.rename(pathlib.Path(half, "model"), version)
     return version
+
+
+@contextlib.contextmanager
+def _alone(base):
+    """Waits until no other export works in `base`: it would take its half for debris."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    handle = os.open(base, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def versions(base):
@@ -130,10 +148,11 @@ def problems(folder):
     """
     content = pathlib.Path(folder, "saved_model.pb").read_bytes()
     proto = saved_model_pb2.SavedModel.FromString(content)
-    found = []
+    found, shared = [], set()
     for graph in proto.meta_graphs:
         functions = graph.graph_def.library.function
         nodes = [*graph.graph_def.node, *(n for f in functions for n in f.node_def)]
+        shared |= {n.attr["shared_name"].s.decode() for n in nodes if "shared_name" in n.attr}
         strange = sorted({n.op for n in nodes} - OPS - {f.signature.name for f in functions})
         if strange:
             found.append(f"ops that are not on the list: {', '.join(strange)}")
@@ -149,6 +168,8 @@ def problems(folder):
                     found.append(f"{name}.{key} is not batch-first")
     here = [os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), sys.prefix]
     leaks = [path for path in here if len(path) > 1 and path.encode() in content]
+    if not leaks:  # a table is shared by the path of its file
+        leaks = sorted({m for name in shared for m in re.findall(r"(?:^|_)(/.*)", name)})
     if leaks:
         found.append(f"the graph names folders of this machine: {', '.join(leaks)}")
     return found
@@ -184,7 +205,7 @@ def _fresh(folder, requests):
 
 
 def _compare(name, ours, theirs):
-    if ours.dtype == object:
+    if ours.dtype.kind != "f":
         same = ours.tolist() == theirs.tolist()
     else:
         same = ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -65,6 +65,11 @@ class Recorder(keras.callbacks.Callback):
         self.bar.close()
         state["seconds"] += time.monotonic() - self.clock
         logs = {name: float(value) for name, value in logs.items()}
+        if not np.isfinite(logs["loss"]):
+            # Nothing is counted or saved, so that the same command fails in the same way.
+            raise InputError(
+                f"the loss is {logs['loss']} after epoch {epoch + 1}: lower --learning-rate"
+            )
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         state["history"].append({"epoch": epoch + 1, **logs})
         # A NaN is never better; without this the first epoch's would stay the best for ever.
@@ -86,10 +91,6 @@ class Recorder(keras.callbacks.Callback):
             for name, value in logs.items():
                 tf.summary.scalar(name, value, step=epoch + 1)
         writer.close()
-        if not np.isfinite(logs["loss"]):
-            raise InputError(
-                f"the loss is {logs['loss']} after epoch {epoch + 1}: lower --learning-rate"
-            )
 
 
 def _short(logs):

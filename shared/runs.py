@@ -17,6 +17,7 @@ and `fit` over a checkpointed iterator raises.
 """
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -64,6 +65,11 @@ class Finished:
 
     def best_model(self):
         """The model of the best epoch."""
+        if not (self.path / "best.keras").exists():
+            raise InputError(
+                f"{self.path} has no best.keras, for no epoch had a finite validation loss: "
+                "start over with a lower --learning-rate"
+            )
         return keras.saving.load_model(self.path / "best.keras", compile=False)
 
     def card(self):
@@ -118,6 +124,8 @@ class Run(Finished):
         self.path = pathlib.Path(options.run)
         if (self.path / "run.json").exists():
             _same(read_json(self.path / "run.json"), self.about, self.path)
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: choose another --run")
         elif self.path.is_dir() and set(os.listdir(self.path)) - NOTHING_YET:
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -238,12 +246,15 @@ def load(path, package=None):
 
 
 def _same(old, new, path):
+    there, now = (
+        {**{name: about[name] for name in ("app", "preset", "init_from")}, **about["config"]}
+        for about in (old, new)
+    )
     differ = [
-        f"{name}: {old['config'].get(name)!r} there, {value!r} now"
-        for name, value in new["config"].items()
-        if name not in provenance.PLACES and old["config"].get(name) != value
+        f"{name}: {there.get(name)!r} there, {value!r} now"
+        for name, value in now.items()
+        if name not in provenance.PLACES and there.get(name) != value
     ]
-    differ += [name for name in ("app", "preset", "init_from") if old[name] != new[name]]
     differ += [
         f"data of {split}" for split in new["data"] if old["data"].get(split) != new["data"][split]
     ]
@@ -261,7 +272,10 @@ def _lock(run):
         return
     file = open(run.path / "lock", "w")  # noqa: SIM115 (closed with the run)
     weakref.finalize(run, file.close)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(f"{run.path} is being trained by another process") from None
+    for last in (False, True):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if last:
+                raise InputError(f"{run.path} is being trained by another process") from None
+            gc.collect()  # of this process, a run that ended in an error may not be gone yet

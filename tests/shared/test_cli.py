@@ -29,7 +29,11 @@ class Config:
     widths: tuple[int, ...] = (1, 2)  # of the filters, in frames
 
 
-PRESETS = {"default": Config(), "large": Config(units=400, both=True, limit=9), "gru": Config(cell="gru")}
+PRESETS = {
+    "default": Config(),
+    "large": Config(units=400, both=True, limit=9),
+    "gru": Config(cell="gru"),
+}
 
 
 def parse(*argv, presets=PRESETS):
@@ -93,7 +97,9 @@ def test_none_and_underscores():
 
 
 def test_options():
-    words = "large --run a/b --init-from c --dry-run --checkpoint-seconds 0.5 --deterministic --quiet"
+    words = (
+        "large --run a/b --init-from c --dry-run --checkpoint-seconds 0.5 --deterministic --quiet"
+    )
     assert parse(*words.split())[2] == cli.Options(
         run=pathlib.Path("a/b"), init_from=pathlib.Path("c"), dry_run=True,
         checkpoint_seconds=0.5, deterministic=True, quiet=True,

@@ -24,7 +24,9 @@ def clock(ids, states):
     return logits, {"n": n + 1, "log": log}
 
 
-SPEC = [tf.TensorSpec([None], t) for t in (*[tf.int32] * 2, tf.float32, tf.int32, tf.float32, tf.int32)]
+SPEC = [
+    tf.TensorSpec([None], t) for t in (*[tf.int32] * 2, tf.float32, tf.int32, tf.float32, tf.int32)
+]
 
 
 @tf.function(input_signature=SPEC)

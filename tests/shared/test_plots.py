@@ -34,7 +34,10 @@ def test_a_curve_is_drawn(tmp_path):
 
 def test_the_curve_shows_its_numbers(tmp_path):
     """Other numbers make another picture, the same numbers the same."""
-    other = [{**row, "val_loss": turned["val_loss"]} for row, turned in zip(HISTORY, HISTORY[::-1], strict=True)]
+    other = [
+        {**row, "val_loss": turned["val_loss"]}
+        for row, turned in zip(HISTORY, HISTORY[::-1], strict=True)
+    ]
     for name, history in {"a": HISTORY, "b": HISTORY, "c": other, "d": HISTORY[:3]}.items():
         plots.curve(history, tmp_path / name)
     a, b, c, d = (pixels(tmp_path / name) for name in "abcd")

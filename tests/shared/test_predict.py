@@ -397,8 +397,8 @@ def test_what_is_sent(server):
 def test_server_errors_are_read_though_they_are_not_json(server):
     error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
     assert clients._one_line(clients._server_error(error)) == "'café' is \"bad\""
-    assert predict._server_error(b'{"error": "caf\\u00e9"}') == "café"
-    assert predict._server_error(b"<html>gone</html>") == "<html>gone</html>"
+    assert clients._server_error(b'{"error": "caf\\u00e9"}') == "café"
+    assert clients._server_error(b"<html>gone</html>") == "<html>gone</html>"
 
 
 # The command line

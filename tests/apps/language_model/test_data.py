@@ -90,6 +90,8 @@ def test_load_gives_windows_of_the_text(files, tmp_path, unit):
     config = dataclasses.replace(files, unit=unit)
     train, valid, vocabulary = data.load(config, tmp_path)
     expected = {split: "".join(f"{line}\n" for line in TEXT[split]) for split in SPLITS}
+    if unit == "word":  # of which "dog" is none: U+2028 is not white space here
+        expected["valid"] = expected["valid"].replace("dog", "<unk>")
     for epoch in 0, 1, 5:
         assert read_back(vocabulary, train(epoch)) == expected["train"]
     assert read_back(vocabulary, valid) == expected["valid"]
@@ -135,13 +137,15 @@ def test_encode_is_the_lines_one_after_the_other(files, tmp_path):
     np.testing.assert_array_equal(ids, np.tile(once, 5200 // 2))
     each = [data.encode(vocabulary, [line]) for line in lines[:6]]
     np.testing.assert_array_equal(np.concatenate(each), once)
-    assert all(row[-1] == END and len(row) == len(x) + 1 for row, x in zip(each, lines, strict=False))
+    assert all(
+        row[-1] == END and len(row) == len(x) + 1 for row, x in zip(each, lines, strict=False)
+    )
 
 
-@pytest.mark.parametrize("batch_size", [14, 8])
-def test_too_few_tokens(files, tmp_path, batch_size):
-    split, tokens = ("train", 13) if batch_size == 14 else ("valid", 8)
-    config = dataclasses.replace(files, batch_size=batch_size + (split == "valid"))
+@pytest.mark.parametrize(("split", "tokens"), [("train", 15), ("valid", 8)])
+def test_too_few_tokens(files, tmp_path, split, tokens):
+    data.load(dataclasses.replace(files, batch_size=8), tmp_path)
+    config = dataclasses.replace(files, batch_size=tokens + 1)
     with pytest.raises(InputError, match=f"{split} has {tokens} tokens, fewer than --batch-size"):
         data.load(config, tmp_path)
 

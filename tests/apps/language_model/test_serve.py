@@ -14,7 +14,8 @@ from apps.language_model.serve import BLOCK, SUGGESTIONS, Server
 from shared.clients import Folder
 from shared.text import END, UNKNOWN, Vocabulary
 
-WORDS = "the cat sat on the mat . a dog barks at the cat , which sleeps 漢字 e\u0301 \U0001f600".split()
+TEXT = "the cat sat on the mat . a dog barks at the cat , which sleeps 漢字 e\u0301 \U0001f600"
+WORDS = TEXT.split()
 UNKNOWN_TEXT = "\u0416\u0416 \u0416"
 PARAMETERS = ("max_tokens", "temperature", "top_k", "top_p", "seed")
 TYPES = ("int32", "float32", "int32", "float32", "int32")
@@ -24,7 +25,9 @@ def sentence(words, seed):
     return " ".join(np.random.default_rng(seed).choice(WORDS, words))
 
 
-LONG = "\n".join(sentence(20, seed) for seed in range(8))  # many blocks of characters, three of words
+LONG = "\n".join(
+    sentence(20, seed) for seed in range(8)
+)  # many blocks of characters, three of words
 TEXTS = [
     "the cat", "", "a dog\nbarks", "a\n\n\nb\n", UNKNOWN_TEXT, LONG, sentence(70, 1), "the", "\n",
 ]  # fmt: skip
@@ -128,7 +131,9 @@ def test_score_is_that_of_the_model(toy):
 
 
 def test_score_shows_the_text_as_the_model_sees_it(toy):
-    shown = ask(toy, "score", ["the cat", "the\n", "the\r\ncat\r", "", "\n\n", f"the {UNKNOWN_TEXT}"])
+    shown = ask(
+        toy, "score", ["the cat", "the\n", "the\r\ncat\r", "", "\n\n", f"the {UNKNOWN_TEXT}"]
+    )
     unknown = "the \ufffd\ufffd \ufffd" if toy.unit == "char" else "the <unk> <unk>"
     assert shown["outputs"] == ["the cat", "the", "the\ncat", "", "\n", unknown]
 
@@ -183,7 +188,11 @@ def test_pieces_sum_to_the_whole_however_the_text_is_cut(toy, pieces, seed):
 def test_the_next_tokens_are_the_likeliest(toy):
     answer = ask(toy, "start", TEXTS)
     assert answer["next_log_probability"].shape == (len(TEXTS), SUGGESTIONS)
-    names = ["\n", "<unk>" if toy.unit == "word" else "\ufffd", *open_lines(toy.vocabulary.path)[2:]]
+    names = [
+        "\n",
+        "<unk>" if toy.unit == "word" else "\ufffd",
+        *open_lines(toy.vocabulary.path)[2:],
+    ]
     for i, text in enumerate(TEXTS):
         table = log_softmax(toy.logits([END, *encode(toy, text)])[-1])
         best = np.argsort(-table)[:SUGGESTIONS]
@@ -278,9 +287,7 @@ def test_the_default_answer_is_a_generate_with_the_settings(toy):
     answer = ask(toy, "serving_default", TEXTS)
     assert ask(toy, "serving_default", TEXTS) == answer | {"score": pytest.approx(answer["score"])}
     c = toy.config
-    same = parameters(
-        len(TEXTS), max_tokens=c.max_tokens, temperature=c.temperature, seed=c.seed
-    )
+    same = parameters(len(TEXTS), max_tokens=c.max_tokens, temperature=c.temperature, seed=c.seed)
     assert ask(toy, "generate", TEXTS, **same)["outputs"] == answer["outputs"]
     assert any(answer["continuation"])
 
