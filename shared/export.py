@@ -1,7 +1,6 @@
 """From a model in memory to a version folder that a server may load: write, check, compare, promote."""
 
 import contextlib
-import json
 import os
 import pathlib
 import pickle
@@ -17,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from shared import check_export
 from shared.errors import InputError
+from shared.files import read_json, write_json
 
 # What an exported graph may be made of: kernels that every TensorFlow and TF Serving binary has on
 # a CPU, without side effects. An op that is missing here and meets that is added by hand.
@@ -91,8 +91,7 @@ def write(server, folder, card):
             _compare(f"{name}.{key}", ours[name][key], theirs[name][key])
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     card = {**card, "megabytes": round(size / 1e6, 2), "latency_ms": round(latency, 2)}
-    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    (folder / "assets.extra" / "model_card.json").write_text(text, encoding="utf-8")
+    write_json(folder / "assets.extra" / "model_card.json", card)
 
 
 def promote(make, base):
@@ -175,11 +174,15 @@ def problems(folder):
     return found
 
 
-def card_of(folder):
-    """The model card of a SavedModel; `folder` is a version, or the folder that holds versions.
+def card_of(folder, package=None):
+    """The model card of a SavedModel, of the app in `package` if that is given.
+
+    Args:
+        folder: a version, or the folder that holds versions.
+        package: such as "apps.language_model".
 
     Raises:
-        InputError: there is no SavedModel of ours.
+        InputError: there is no SavedModel of ours, or it is another app's.
     """
     folder = pathlib.Path(folder)
     if versions(folder):
@@ -187,7 +190,10 @@ def card_of(folder):
     path = folder / "assets.extra" / "model_card.json"
     if not path.is_file():
         raise InputError(f"{folder}: no model exported by this project (it lacks {path.name})")
-    return json.loads(path.read_text(encoding="utf-8"))
+    card = read_json(path)
+    if package and card["app"] != package.rpartition(".")[2]:
+        raise InputError(f"{folder} is a model of {card['app']}, not of {package}")
+    return card
 
 
 def _fresh(folder, requests):

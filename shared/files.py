@@ -17,16 +17,17 @@ def read_json(path):
 
 def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
-    _write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path, rows):
     """Writes a JSON object a line, whole or not at all."""
-    _write(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    write_text(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
 
 
-def _write(path, text):
+def write_text(path, text):
+    """Writes a UTF-8 file, whole or not at all: no kill leaves half of it under its name."""
     path = pathlib.Path(path)
     half = path.with_name(f".{path.name}.half")
-    half.write_text(text, encoding="utf-8")
+    half.write_text(text, encoding="utf-8", newline="")
     os.replace(half, path)

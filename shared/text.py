@@ -12,6 +12,7 @@ import pathlib
 import tensorflow as tf
 
 from shared.errors import InputError
+from shared.files import write_text
 
 END, UNKNOWN = 0, 1  # their ids, in every vocabulary
 END_TOKEN, UNKNOWN_TOKEN = "</s>", "<unk>"
@@ -63,7 +64,7 @@ class Vocabulary(tf.Module):
         )
 
     @classmethod
-    def build(cls, lines, unit, path, size=None):
+    def build(cls, lines, unit, path, size=None, min_count=1):
         """Counts the tokens of `lines` and writes them to `path`, the most frequent first.
 
         Args:
@@ -71,6 +72,7 @@ class Vocabulary(tf.Module):
             unit: "word" or "char".
             path: the file to write.
             size: at most so many tokens, the two special ones among them; None keeps all.
+            min_count: tokens that are rarer are left out.
 
         Raises:
             InputError: `size` has no room for the special tokens.
@@ -86,14 +88,10 @@ class Vocabulary(tf.Module):
         tokens = {t.decode() if unit == "word" else t: n for t, n in counts.items()}
         for special in END_TOKEN, UNKNOWN_TOKEN:
             tokens.pop(special, None)
-        by_frequency = sorted(tokens, key=lambda token: (-tokens[token], token))
+        kept = [token for token, count in tokens.items() if count >= min_count]
+        by_frequency = sorted(kept, key=lambda token: (-tokens[token], token))
         kept = [END_TOKEN, UNKNOWN_TOKEN, *by_frequency][:size]
-        path = pathlib.Path(path)
-        half = path.with_name(
-            f".{path.name}.half"
-        )  # a run that is killed here finds none, not half
-        half.write_text("".join(f"{t}\n" for t in kept), encoding="utf-8", newline="")
-        os.replace(half, path)
+        write_text(path, "".join(f"{token}\n" for token in kept))
         return cls(path, unit)
 
     def tokens(self, text):

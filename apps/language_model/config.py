@@ -13,6 +13,7 @@ class Config:
     data_dir: str = ""  # folder with train.txt, valid.txt and test.txt, plain or .gz
     unit: Literal["word", "char"] = "char"  # what a token is
     vocabulary_size: int | None = None  # tokens kept, the most frequent; None keeps all
+    min_count: int = 1  # rarer tokens become <unk>; without any, it learns nothing of unknown words
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
@@ -24,7 +25,7 @@ class Config:
     epochs: int = 10  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through
-    learning_rate: float = 0.004  # of Adam at its highest; cosine decay to zero
+    learning_rate: float = 0.006  # of Adam at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every matrix
     clip_norm: float = 1.0  # the gradient's global norm is cut to it

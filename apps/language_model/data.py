@@ -44,7 +44,8 @@ def load(config, folder):
     if path.exists():
         vocabulary = Vocabulary(path, config.unit)
     else:
-        vocabulary = Vocabulary.build(train, config.unit, path, config.vocabulary_size)
+        limits = {"size": config.vocabulary_size, "min_count": config.min_count}
+        vocabulary = Vocabulary.build(train, config.unit, path, **limits)
     train = encode(vocabulary, train)
     valid = encode(vocabulary, examples(config, "valid"))
     for split, ids in (("train", train), ("valid", valid)):

@@ -132,7 +132,7 @@ def main(argv=None):
             data_dir: folder with the data, where the model was trained from files
             record: write the result to results/<preset>.json of this app
         """
-        card = export.card_of(folder)
+        card = export.card_of(folder, __package__)
         config = Config(**{**card["config"], "data_dir": data_dir})
         results.check_data(card["data"], data.digests(config))
         test = evaluate(folder, config)

@@ -7,6 +7,7 @@ from shared.text import END, read
 
 BLOCK = 64  # tokens whose logits are in memory at once: (batch, BLOCK, vocabulary)
 SUGGESTIONS = 5
+LONGEST = 10_000  # tokens that `generate` gives at most: no request takes the memory of the others
 
 
 class Server(tf.Module):
@@ -16,7 +17,7 @@ class Server(tf.Module):
         continues each text to the end of its line, or by `config.max_tokens`. `outputs`: the text
         with its continuation; `continuation`: the continuation alone; `score`: its log-probability.
     generate(inputs, max_tokens, temperature, top_k, top_p, seed)
-        the same, by the caller's parameters; see `decoding.sample`.
+        the same, by the caller's parameters, at most `LONGEST` tokens; see `decoding.sample`.
     score(inputs)
         `log_probability` (natural), `tokens` and `perplexity` of each text as whole lines, each
         line's end a token; `outputs`: the text as the model sees it.
@@ -81,7 +82,7 @@ class Server(tf.Module):
             self._next,
             self._logits(states),
             states,
-            max_tokens=max_tokens,
+            max_tokens=tf.minimum(max_tokens, LONGEST),
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
