@@ -19,7 +19,7 @@ def one_line(main):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+            print("stopped; nothing is lost: the same command takes it up again", file=sys.stderr)
             raise SystemExit(130) from None
 
     return wrapped

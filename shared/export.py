@@ -109,12 +109,16 @@ def promote(make, base):
     """
     base = pathlib.Path(base)
     base.mkdir(parents=True, exist_ok=True)
-    with _alone(base), tempfile.TemporaryDirectory(prefix=".half-", dir=base) as half:
-        for debris in set(base.glob(".half-*")) - {pathlib.Path(half)}:  # of killed exports
-            shutil.rmtree(debris, ignore_errors=True)
-        make(pathlib.Path(half, "model"))
-        version = base / str(1 + max(map(int, versions(base)), default=0))
-        os.rename(pathlib.Path(half, "model"), version)
+    try:
+        with _alone(base), tempfile.TemporaryDirectory(prefix=".half-", dir=base) as half:
+            for debris in set(base.glob(".half-*")) - {pathlib.Path(half)}:  # of killed exports
+                shutil.rmtree(debris, ignore_errors=True)
+            make(pathlib.Path(half, "model"))
+            version = base / str(1 + max(map(int, versions(base)), default=0))
+            os.rename(pathlib.Path(half, "model"), version)
+    finally:
+        if not os.listdir(base):
+            base.rmdir()  # nothing came of it
     return version
 
 

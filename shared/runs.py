@@ -33,7 +33,7 @@ import tensorflow as tf
 
 from shared import plots, provenance
 from shared.errors import InputError
-from shared.files import read_json, write_json
+from shared.files import read_json, write_json, write_text
 from shared.recorder import Recorder
 
 NOTHING_YET = {"lock", ".run.json.half"}  # what a kill may leave before there is a run
@@ -120,18 +120,30 @@ class Run(Finished):
         if options.dry_run:
             self.path = pathlib.Path(tempfile.mkdtemp())
             weakref.finalize(self, shutil.rmtree, self.path)
+            self._take_vocabularies()
             return
         self.path = pathlib.Path(options.run)
-        if (self.path / "run.json").exists():
+        signs = ("checkpoints/checkpoint", "best.keras", "metrics.json")
+        has_run = (self.path / "run.json").exists()
+        begun = has_run and any((self.path / name).exists() for name in signs)
+        if begun:
             _same(read_json(self.path / "run.json"), self.about, self.path)
         elif self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another --run")
-        elif self.path.is_dir() and set(os.listdir(self.path)) - NOTHING_YET:
+        elif self.path.is_dir() and not has_run and set(os.listdir(self.path)) - NOTHING_YET:
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         _lock(self)
-        if not (self.path / "run.json").exists():
+        if not begun:  # nothing is learned yet, so nothing is lost: the settings may still change
+            for file in self.path.glob("vocabulary*"):
+                file.unlink()
             write_json(self.path / "run.json", self.about)
+            self._take_vocabularies()
+
+    def _take_vocabularies(self):
+        """With --init-from: the weights mean the tokens of that run."""
+        for file in self.options.init_from.glob("vocabulary*") if self.options.init_from else ():
+            write_text(self.path / file.name, file.read_text(encoding="utf-8"))
 
     def restore(self, model):
         """Brings `model` (compiled and built) to where the run stopped, or to its start.

@@ -454,8 +454,26 @@ def test_init_from_begins_with_the_weights_of_the_other_run(finished, tmp_path, 
     for a, b in zip(net.trainable_variables, source.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
     assert other.about["init_from"] == "toy"
-    err = refusal(lambda: start(tmp_path / "new", Config(epochs=0)), capsys)
+    fit(start(tmp_path / "trained", init_from=finished))
+    err = refusal(lambda: start(tmp_path / "trained"), capsys)
     assert "init_from: 'toy' there, None now" in err
+
+
+def test_init_from_takes_the_vocabulary_that_the_weights_are_of(finished, tmp_path):
+    (finished / "vocabulary.txt").write_text("</s>\n<unk>\n\u6f22\n", encoding="utf-8")
+    for options in ({}, {"dry_run": True}):
+        new = start(tmp_path / "new", init_from=finished, **options)
+        content = (new.path / "vocabulary.txt").read_text(encoding="utf-8")
+        assert content == "</s>\n<unk>\n\u6f22\n"
+
+
+def test_a_run_that_has_learned_nothing_takes_other_settings(tmp_path):
+    first = start(tmp_path / "run", Config(units=5), data="wrong")
+    (first.path / "vocabulary.txt").write_text("of the wrong data")
+    del first
+    second = start(tmp_path / "run")
+    assert not (second.path / "vocabulary.txt").exists()
+    assert runs.read_json(second.path / "run.json")["config"]["units"] == Config().units
 
 
 def test_init_from_is_refused_where_it_cannot_be(finished, tmp_path, capsys):
