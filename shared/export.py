@@ -151,11 +151,13 @@ def problems(folder):
     """
     content = pathlib.Path(folder, "saved_model.pb").read_bytes()
     proto = saved_model_pb2.SavedModel.FromString(content)
-    found, shared = [], set()
+    found, strings = [], set()
     for graph in proto.meta_graphs:
         functions = graph.graph_def.library.function
         nodes = [*graph.graph_def.node, *(n for f in functions for n in f.node_def)]
-        shared |= {n.attr["shared_name"].s.decode() for n in nodes if "shared_name" in n.attr}
+        strings |= {a.s.decode(errors="replace") for n in nodes for a in n.attr.values()}
+        constants = [n.attr["value"].tensor for n in nodes if n.op == "Const"]
+        strings |= {s.decode(errors="replace") for t in constants for s in t.string_val}
         strange = sorted({n.op for n in nodes} - OPS - {f.signature.name for f in functions})
         if strange:
             found.append(f"ops that are not on the list: {', '.join(strange)}")
@@ -169,10 +171,11 @@ def problems(folder):
                 shape = tensor.tensor_shape
                 if shape.unknown_rank or not shape.dim or shape.dim[0].size != -1:
                     found.append(f"{name}.{key} is not batch-first")
-    here = [os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), sys.prefix]
-    leaks = [path for path in here if len(path) > 1 and path.encode() in content]
-    if not leaks:  # a table is shared by the path of its file
-        leaks = sorted({m for name in shared for m in re.findall(r"(?:^|_)(/.*)", name)})
+    # Names of nodes are full of slashes: only strings can be paths.
+    here = (os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), sys.prefix)
+    folders = "|".join(re.escape(path) for path in here if len(path) > 1)
+    absolute = re.compile(rf"(?:^|(?<=_))/\w[^/]*/.*|(?<![\w./-])(?:{folders})(?![\w.-]).*")
+    leaks = sorted({m[0] for m in map(absolute.search, strings) if m})
     if leaks:
         found.append(f"the graph names folders of this machine: {', '.join(leaks)}")
     return found

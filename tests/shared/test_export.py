@@ -333,6 +333,17 @@ def test_an_absolute_path_is_found(temporary, tmp_path, monkeypatch):
         assert str(tmp_path / "vocabulary.txt") in problem
 
 
+def test_slashes_alone_are_no_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getcwd", lambda: "/app")
+
+    def answer(x):
+        with tf.name_scope("a"), tf.name_scope("app"):
+            return {"outputs": tf.strings.join([tf.identity(x), "/", "and/or/app"], name="app")}
+
+    assert found(tmp_path / "1", answer) == []
+    assert len(found(tmp_path / "2", lambda x: {"outputs": tf.strings.join([x, "/app/data"])})) == 1
+
+
 def test_a_scalar_is_found(tmp_path):
     scalar = tf.TensorSpec([], tf.float32, name="temperature")
     [problem] = found(

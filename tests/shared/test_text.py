@@ -113,6 +113,13 @@ def test_size_keeps_the_most_frequent(tmp_path):
     assert build(tmp_path, "char", "aaabbc", size=99).size == 5
 
 
+def test_min_count_leaves_rare_tokens_out(tmp_path):
+    vocabulary = build(tmp_path, "word", "a b a c b a", min_count=2)
+    ids, _ = vocabulary.encode(tf.constant(["a b c d"]))
+    assert vocabulary.size == 4
+    assert ids.numpy().tolist() == [[2, 3, UNKNOWN, UNKNOWN]]
+
+
 @pytest.mark.parametrize("size", [1, 0, -3])
 def test_size_too_small_for_the_special_tokens(tmp_path, size):
     with pytest.raises(InputError, match="at least </s> and <unk>"):

@@ -53,7 +53,7 @@ def toy(request, tmp_path_factory):
         return model({"tokens": tokens, "carry": zero}, training=False)
 
     return types.SimpleNamespace(
-        server=Server(model, config, vocabulary), config=config, vocabulary=vocabulary,
+        server=Server(model, config, vocabulary), model=model, config=config, vocabulary=vocabulary,
         unit=unit, logits=lambda ids: np.asarray(logits(tf.constant([ids], tf.int32)), float)[0],
     )  # fmt: skip
 
@@ -241,6 +241,16 @@ def test_greedy_is_the_argmax_of_the_model(toy):
         row = tf.constant([ids[prompt:]]), tf.constant([len(ids) - prompt - ended])
         assert answer["continuation"][i] == toy.vocabulary.decode(*row).numpy()[0].decode()
     assert max(lengths) == 6
+
+
+def test_no_request_takes_the_memory_of_the_others(toy, monkeypatch):
+    """Traced anew with a low limit: as it is, a row that never ends would run for a while."""
+    monkeypatch.setattr("apps.language_model.serve.LONGEST", 3)
+    server = Server(toy.model, toy.config, toy.vocabulary)
+    more = {name: tf.constant(v) for name, v in parameters(2, max_tokens=[2**31 - 1, 2]).items()}
+    answer = server.endpoints["generate"](inputs=tf.constant(["a", "b"]), **more)
+    _, lengths = toy.vocabulary.encode(answer["continuation"])
+    assert 0 < max(lengths) <= 3
 
 
 def test_a_continuation_follows_its_text(toy):
