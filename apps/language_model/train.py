@@ -55,6 +55,7 @@ def main(argv=None):
             shuffle=False,
         )
     if options.dry_run:
+        print("dry run: one step was taken, nothing is written")
         return
 
     folder = run.path / "saved_model"
