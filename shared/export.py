@@ -39,7 +39,7 @@ OPS = set(
     GatherV2 GatherNd ResourceGather ScatterNd TensorScatterUpdate TensorScatterAdd Where OneHot
     ReverseV2 ReverseSequence InvertPermutation
     Sum Mean Prod Max Min Any All ArgMax ArgMin Cumsum Cumprod TopKV2 LowerBound UpperBound
-    UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin SegmentSum Unique UniqueV2 Bincount
+    UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin SegmentSum Unique UniqueV2 Bincount DenseBincount
     TensorListReserve TensorListSetItem TensorListGetItem TensorListStack TensorListFromTensor
     TensorListConcatV2 EmptyTensorList TensorListPushBack TensorListPopBack TensorListLength
 
