@@ -11,7 +11,7 @@ gets does not depend on the others beside it.
 import tensorflow as tf
 
 
-def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed, end):
+def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed, end, never=None):
     """Draws a continuation of each row, token by token.
 
         p = softmax(logits / temperature), cut to the `top_k` likeliest tokens, then to the
@@ -28,6 +28,7 @@ def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed,
         top_p: float32 (batch,); 1 for all tokens.
         seed: int32 (batch,), of each row's own draws.
         end: the id that ends a row; it is not part of the answer.
+        never: an id that is not drawn, such as that of unknown words; None allows all.
 
     Returns:
         ids: int32 (batch, time), padded with `end`; lengths: int32 (batch,); and the log-probability
@@ -36,11 +37,16 @@ def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed,
     """
     uniform = _uniform(seed, tf.reduce_max(tf.concat([max_tokens, [0]], 0)))
 
+    def allowed(logits):
+        if never is None:
+            return logits
+        return tf.where(tf.range(tf.shape(logits)[1]) == never, logits.dtype.min, logits)
+
     def going(time, ids, lengths, alive, score, logits, states):
         return tf.reduce_any(alive)
 
     def body(time, ids, lengths, alive, score, logits, states):
-        drawn = _draw(logits, uniform[:, time], temperature, top_k, top_p)
+        drawn = _draw(allowed(logits), uniform[:, time], temperature, top_k, top_p)
         log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
         score += tf.where(alive, tf.gather(log_p, drawn, batch_dims=1), 0.0)
         alive &= drawn != end

@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -195,6 +197,16 @@ def test_outputs_are_utf8_unless_named_bytes(app, client):
             if column.dtype == object and not name.endswith("_bytes"):
                 for value in column.ravel():
                     value.decode("utf-8")
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_a_fresh_process_exports(name, trained, tmp_path):
+    """In this one, every module of the app is imported already."""
+    app = trained(name)
+    command = [sys.executable, "-m", f"{app.package}.export", str(app.run), "--to", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert export.problems(tmp_path / app.saved_model.name / "1") == []
 
 
 def test_evaluate_makes_the_figure_again(app, capsys):

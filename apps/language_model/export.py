@@ -12,6 +12,7 @@ from shared import export, runs
 from shared.errors import one_line
 from shared.text import Vocabulary
 
+from . import model  # noqa: F401 (best.keras is made of its layers)
 from .config import Config
 from .serve import Server
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from shared import decoding
-from shared.text import END, read
+from shared.text import END, UNKNOWN, read
 
 BLOCK = 64  # tokens whose logits are in memory at once: (batch, BLOCK, vocabulary)
 SUGGESTIONS = 5
@@ -15,7 +15,8 @@ class Server(tf.Module):
 
     serving_default(inputs)
         continues each text to the end of its line, or by `config.max_tokens`. `outputs`: the text
-        with its continuation; `continuation`: the continuation alone; `score`: its log-probability.
+        with its continuation, in which no `<unk>` is; `continuation`: the continuation alone;
+        `score`: its log-probability.
     generate(inputs, max_tokens, temperature, top_k, top_p, seed)
         the same, by the caller's parameters, at most `LONGEST` tokens; see `decoding.sample`.
     score(inputs)
@@ -88,6 +89,7 @@ class Server(tf.Module):
             top_p=top_p,
             seed=seed,
             end=END,
+            never=UNKNOWN,
         )
         continuation = self.vocabulary.decode(ids, lengths)
         return {

@@ -300,6 +300,24 @@ def run_raw(function, max_tokens, seed):
     return answers, scores.numpy()
 
 
+@pytest.mark.parametrize("temperature", [0.0, 3.0])
+def test_an_id_that_is_never_drawn(temperature):
+    """Where it is the likeliest by far; the score is still that of the model as it is."""
+    logits = tf.constant([[0.0, 1.0, 9.0, 1.0]] * 200)
+    n = len(logits)
+    ids, lengths, score = decoding.sample(
+        lambda ids, states: (logits, states), logits, [tf.zeros([n, 1])],
+        max_tokens=tf.fill([n], 3), temperature=tf.fill([n], temperature), top_k=tf.fill([n], 0),
+        top_p=tf.ones([n]), seed=tf.range(n), end=0, never=2,
+    )  # fmt: skip
+    real = tf.sequence_mask(lengths, tf.shape(ids)[1])
+    drawn = set(tf.boolean_mask(ids, real).numpy())
+    assert drawn == ({1} if temperature == 0 else {1, 3})
+    if temperature == 0:
+        log_p = tf.nn.log_softmax(logits)[0, 1]
+        np.testing.assert_allclose(score, np.full(n, 3 * log_p), rtol=1e-5)
+
+
 def test_no_rows_and_no_tokens():
     ids, lengths, scores = sample_markov(*(tf.constant(v) for v in rows(0).values()))
     assert (ids.shape[0], lengths.shape, scores.shape) == (0, (0,), (0,))
