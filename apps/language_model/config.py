@@ -22,7 +22,7 @@ class Config:
     dropout: float = 0.1  # of the embeddings, between layers, and before the softmax; a fraction
 
     # Training
-    epochs: int = 10  # passes over the training text
+    epochs: int = 8  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through
     learning_rate: float = 0.006  # of Adam at its highest; cosine decay to zero
