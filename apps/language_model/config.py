@@ -38,7 +38,16 @@ class Config:
 
 
 PRESETS = {
+    # The Python language reference of CPython 3.11. Test: 2.236 bits per character, beside 2.005 of a
+    # 12-gram; 8 epochs in 2 minutes on 2 cores (AMD EPYC). An n-gram is hard to beat on so little text
+    # (264,000 characters), in which whole phrases come again.
     "default": Config(),
+    # Penn Treebank in Mikolov's preparation: data/ptb.*.txt of simple-examples.tgz. SHA-256:
+    # train fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf
+    # valid c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2
+    # test  dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0
+    # Test perplexity 90.84, state carried, beside 140.837 of a 6-gram; 2.65 M parameters, 20 epochs in
+    # 56 minutes on 2 cores (AMD EPYC).
     "ptb": Config(
         source="files",
         unit="word",

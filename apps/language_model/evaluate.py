@@ -22,7 +22,7 @@ from .config import Config
 
 COLUMNS = ("input", "log_probability", "tokens")  # of the predictions
 METRIC = {
-    "word": "perplexity per word, </s> counted, the state carried over the whole text",
+    "word": "perplexity per word, ends of line counted, the state carried over the whole text",
     "char": "bits per character, ends of line counted, the state carried over the whole text",
 }
 

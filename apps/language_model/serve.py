@@ -24,7 +24,8 @@ class Server(tf.Module):
         line's end a token; `outputs`: the text as the model sees it.
     start(inputs), step(inputs, state)
         read a piece of text at the start of a line, or from a `state`. `log_probability` and `tokens`
-        of the piece; `next_tokens` (batch, 5), the likeliest first, with their `next_log_probability`;
+        of the piece; `next_tokens` (batch, 5), the likeliest first, with their `next_log_probability`,
+        `<unk>` left out;
         `outputs`: the likeliest; `state` (batch, size), to go on from. A line's end is "\\n".
 
     In all of them `error` (batch,) says what was wrong with a row, and is empty when all is well.
@@ -158,7 +159,11 @@ class Server(tf.Module):
         ids, lengths = self.vocabulary.encode(text)
         log_p, states = self._read(ids, lengths, states, scored=True)
         next_log_p = tf.nn.log_softmax(self._logits(states))
-        best, likeliest = tf.math.top_k(next_log_p, min(SUGGESTIONS, self.vocabulary.size))
+        unknown = tf.range(self.vocabulary.size) == UNKNOWN  # which nobody wants suggested
+        best, likeliest = tf.math.top_k(
+            tf.where(unknown, next_log_p.dtype.min, next_log_p),
+            min(SUGGESTIONS, self.vocabulary.size - 1),
+        )
         tokens = self.vocabulary.token(likeliest)
         return {
             "outputs": tokens[:, 0],
