@@ -86,11 +86,10 @@ class Recorder(keras.callbacks.Callback):
         state["epoch"], state["step"] = epoch + 1, 0
         run.save()
         run.write_metrics()
-        writer = tf.summary.create_file_writer(str(run.path / "logs"))
-        with writer.as_default():
+        with run.log.as_default():
             for name, value in logs.items():
                 tf.summary.scalar(name, value, step=epoch + 1)
-        writer.close()
+        run.log.flush()
 
 
 def _short(logs):

@@ -17,6 +17,7 @@ and `fit` over a checkpointed iterator raises.
 """
 
 import dataclasses
+import functools
 import gc
 import json
 import math
@@ -72,12 +73,12 @@ class Finished:
             )
         return keras.saving.load_model(self.path / "best.keras", compile=False)
 
-    def card(self):
-        """What a user of the model should know: of the model card, a dict for JSON."""
+    def card(self, model):
+        """What a user of `model`, the best one, should know: of the model card, a dict for JSON."""
         return {
             **self.about,
             "config": {**self.about["config"], **dict.fromkeys(provenance.PLACES, "")},
-            "parameters": sum(math.prod(v.shape) for v in self.best_model().trainable_variables),
+            "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
             "epochs": len(self.metrics["history"]),
             "seconds": self.metrics["seconds"],
         }
@@ -200,6 +201,11 @@ class Run(Finished):
     def record(self, test):
         """Writes the test result, with which the run is finished."""
         self.write_metrics(test=test)
+
+    @functools.cached_property
+    def log(self):
+        """The writer of TensorBoard's log."""
+        return tf.summary.create_file_writer(str(self.path / "logs"))
 
     def save(self):
         """Writes a checkpoint, whole or not at all."""

@@ -21,7 +21,8 @@ def write(run, folder, **card):
     """Writes the SavedModel of the best epoch of `run` to `folder`, checked; `card` adds to its card."""
     config = Config(**run.about["config"])
     vocabulary = Vocabulary(run.path / "vocabulary.txt", config.unit)
-    export.write(Server(run.best_model(), config, vocabulary), folder, {**run.card(), **card})
+    best = run.best_model()
+    export.write(Server(best, config, vocabulary), folder, {**run.card(best), **card})
 
 
 @one_line

@@ -1,5 +1,6 @@
 """The language model as a service: strings in, strings out, all of it inside one graph."""
 
+import numpy as np
 import tensorflow as tf
 
 from shared import decoding
@@ -125,8 +126,6 @@ class Server(tf.Module):
 
     def requests(self):
         """A request for each signature, to check an export with: {signature: {input: array}}."""
-        import numpy as np
-
         texts = [
             "the",
             "",

@@ -514,7 +514,8 @@ def test_the_card_says_nothing_of_where_the_data_lay(finished, tmp_path):
     fit(run)
     run.record({})
     assert "private" in (tmp_path / "placed" / "run.json").read_text()  # for who trains on
-    card = runs.load(tmp_path / "placed").card()
+    loaded = runs.load(tmp_path / "placed")
+    card = loaded.card(loaded.best_model())
     assert card["config"]["data_dir"] == ""
     assert "private" not in json.dumps(card)
     assert "--data-dir DIR" in card["command"]
