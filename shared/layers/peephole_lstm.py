@@ -25,6 +25,8 @@ from operator import attrgetter
 import keras
 import tensorflow as tf
 
+from .peephole_bptt import peephole_lstm
+
 
 @keras.saving.register_keras_serializable(package="peephole")
 class PeepholeLSTMCell(keras.layers.LSTMCell):
@@ -289,31 +291,64 @@ class PeepholeLSTM(keras.layers.RNN):
             The last h', (batch, units); h' of all steps, (batch, time, units), or None without
             `return_sequences`, in the order in which they were made; and the last [h, c].
         """
-        x = tf.transpose(sequences, [1, 0, 2])
         if isinstance(mask, (list, tuple)):  # from a functional model: one for each input
             mask = mask[0]
-        if mask is not None:
-            mask = tf.transpose(tf.cast(mask, tf.bool))[..., tf.newaxis]  # (time, batch, 1)
+        x, mask = sequences, None if mask is None else tf.cast(mask, tf.bool)
         if self.go_backwards:
-            x = tf.reverse(x, [0])
-            mask = None if mask is None else tf.reverse(mask, [0])
-        z = self.cell.input_product(x, training)
-        y, ys, h, c = self._loop(z, *initial_state, mask, training)
-        return y, y if ys is None else tf.transpose(ys, [1, 0, 2]), [h, c]
+            x = tf.reverse(x, [1])
+            mask = None if mask is None else tf.reverse(mask, [1])
+        if training and self._fast:
+            y, ys, *states = self._training_loop(x, *initial_state, mask)
+        else:
+            y, ys, *states = self._loop(x, *initial_state, mask, training)
+        return y, y if ys is None else ys, states
 
-    def _loop(self, z, h, c, mask, training):
+    @property
+    def _fast(self):
+        """Whether the gradient written out by hand is that of this layer, here."""
+        return (
+            not tf.executing_eagerly()
+            and not self.unroll
+            and not self.cell.recurrent_dropout  # Keras drops h by another mask for each gate
+            and self.activation is keras.activations.tanh
+            and self.recurrent_activation is keras.activations.sigmoid
+        )
+
+    def _training_loop(self, x, h, c, mask):
+        """`_loop` in training, by `peephole_lstm`."""
+        cell = self.cell
+        if 0 < cell.dropout < 1:
+            x *= cell.get_dropout_mask(x[:, 0])[:, tf.newaxis]
+        b = tf.zeros([4 * self.units], x.dtype) if cell.bias is None else cell.bias
+        weights = cell.kernel, cell.recurrent_kernel, b, cell.peephole_kernel
+        ys, h, c = peephole_lstm(x, h, c, *map(tf.convert_to_tensor, weights), mask)
+        zero = tf.zeros([], h.dtype)
+        if mask is None:
+            y = h if x.shape[1] else tf.where(tf.shape(x)[1] > 0, h, zero)
+        else:
+            if self.zero_output_for_mask:
+                shown, last = mask, mask[:, -1:]
+            else:  # the initial state is not an output
+                shown, last = tf.cumsum(tf.cast(mask, tf.int32), axis=1) > 0, mask
+            ys = tf.where(shown[..., tf.newaxis], ys, zero)
+            y = tf.where(tf.reduce_any(last, axis=1, keepdims=True), h, zero)
+        return y, ys if self.return_sequences else None, h, c
+
+    def _loop(self, x, h, c, mask, training):
         """The steps one after the other, differentiated by TensorFlow.
 
         Args:
-            z: x W + b, (time, batch, 4 units).
+            x: (batch, time, input).
             h, c: (batch, units).
-            mask: bool, (time, batch, 1), or None.
+            mask: bool, (batch, time), or None.
             training: whether dropout is on.
 
         Returns:
-            The last h', (batch, units); all of them, (time, batch, units), or None without
+            The last h', (batch, units); all of them, (batch, time, units), or None without
             `return_sequences`; the last h and c.
         """
+        z = self.cell.input_product(tf.transpose(x, [1, 0, 2]), training)
+        mask = None if mask is None else tf.transpose(mask)[..., tf.newaxis]  # (time, batch, 1)
         zero = tf.zeros_like(h)  # the output before the first real step
         U = tf.convert_to_tensor(self.cell.recurrent_kernel)
         p = tf.convert_to_tensor(self.cell.peephole_kernel)
@@ -331,7 +366,7 @@ class PeepholeLSTM(keras.layers.RNN):
             for t, z_t in enumerate(tf.unstack(z)):
                 state = step(z_t, None if mask is None else mask[t], *state)
                 ys.append(state[0])
-            return state[0], tf.stack(ys) if self.return_sequences else None, *state[1:]
+            return state[0], tf.stack(ys, axis=1) if self.return_sequences else None, *state[1:]
 
         time = z.shape[0] or tf.shape(z)[0]
         zs = tf.TensorArray(z.dtype, time).unstack(z)
@@ -349,7 +384,8 @@ class PeepholeLSTM(keras.layers.RNN):
         _, state, ys = tf.while_loop(
             lambda t, *_: t < time, body, (0, state, ys), maximum_iterations=time
         )
-        return state[0], ys[0].stack()[:time] if ys else None, *state[1:]
+        ys = tf.transpose(ys[0].stack()[:time], [1, 0, 2]) if ys else None
+        return state[0], ys, *state[1:]
 
     def get_config(self):
         """Every argument of `__init__`."""
