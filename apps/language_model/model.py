@@ -13,7 +13,8 @@ def build(config, vocabulary):
         y, s' = stack(x, carry * s)        s: the states at the end of the window before
         logits = dropout(y) E^T + b        (batch, time, vocabulary)
 
-    Tied weights: Press & Wolf 2017. Dropout on what is not recurrent: Zaremba et al. 2014.
+    Tied weights: Press & Wolf 2017. Dropout on what is not recurrent (Zaremba et al. 2014), of the
+    same features at all steps of a window (Gal & Ghahramani 2016, "variational").
 
     Returns:
         an uncompiled `keras.Model` of {"tokens": int32 (batch, time), "carry": float32 (batch,)},
@@ -23,7 +24,8 @@ def build(config, vocabulary):
     carry = keras.Input((), config.batch_size, dtype="float32", name="carry")
     embedding = TiedEmbedding(vocabulary.size, config.units, name="embedding")
     x = embedding(tokens)
-    x = keras.layers.Dropout(config.dropout, seed=config.seed, name="input_dropout")(x)
+    locked = (None, 1, None)
+    x = keras.layers.Dropout(config.dropout, locked, config.seed, name="input_dropout")(x)
     y = CarryingStack(
         config.cell,
         config.units,
@@ -33,7 +35,7 @@ def build(config, vocabulary):
         batch_size=config.batch_size,
         name="stack",
     )(x, carry=carry)
-    y = keras.layers.Dropout(config.dropout, seed=config.seed + 100, name="output_dropout")(y)
+    y = keras.layers.Dropout(config.dropout, locked, config.seed + 100, name="output_dropout")(y)
     logits = embedding(y, reverse=True)
     return keras.Model({"tokens": tokens, "carry": carry}, logits, name="language_model")
 

@@ -1,6 +1,6 @@
 """Back-propagation through time of the peephole LSTM, written out by hand: for training, and fast.
 
-One step, with the letters of `peephole_lstm.py`:
+One step, with the letters of `peephole_cell.py`:
 
     z = x W + h U + b                           (z_i, z_f, z_c, z_o), each (batch, units)
     i = sigmoid(z_i + p_i * c)

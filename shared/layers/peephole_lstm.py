@@ -1,23 +1,4 @@
-"""The peephole LSTM: an LSTM whose gates see the cell state.
-
-    i = sigmoid(x W_i + h U_i + p_i * c  + b_i)
-    f = sigmoid(x W_f + h U_f + p_f * c  + b_f)
-    c' = f * c + i * tanh(x W_c + h U_c + b_c)
-    o = sigmoid(x W_o + h U_o + p_o * c' + b_o)      the output gate sees the new cell state
-    h' = o * tanh(c')
-
-x: (batch, input). h, c: (batch, units), the previous output and cell state. p_i, p_f, p_o:
-(units,), diagonal: each cell looks only at itself. With p = 0 this is `keras.layers.LSTM`, and the
-weights are laid out as there, gates in the order i, f, c, o:
-
-    kernel            W  (input, 4 units)
-    recurrent_kernel  U  (units, 4 units)
-    bias              b  (4 units,)
-    peephole_kernel   p  (3, units): rows p_i, p_f, p_o
-
-Sources: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; in the form of Greff et al.
-2017, "LSTM: A Search Space Odyssey".
-"""
+"""The peephole LSTM over whole sequences; its equations are in `peephole_cell.py`."""
 
 import inspect
 from operator import attrgetter
@@ -26,171 +7,19 @@ import keras
 import tensorflow as tf
 
 from .peephole_bptt import peephole_lstm
-
-
-@keras.saving.register_keras_serializable(package="peephole")
-class PeepholeLSTMCell(keras.layers.LSTMCell):
-    """One step of a peephole LSTM, for `keras.layers.RNN`; the equations are at the file's top.
-
-    Args:
-        units: size of h and c.
-        peephole_initializer, peephole_regularizer, peephole_constraint: of `peephole_kernel`. It
-            begins at zero, so that training begins at the plain LSTM of the same seed, and a
-            difference between the two is one that was learned. Nothing is stuck there: the gradient
-            of p_i is the sum of dz_i * c, and the other weights already tell the units apart.
-            (`tf.keras.experimental.PeepholeLSTMCell` drew it from `kernel_initializer`.)
-        The others are those of `keras.layers.LSTMCell`.
-
-    Call arguments:
-        inputs: x, (batch, input).
-        states: [h, c], each (batch, units).
-        training: whether dropout is on.
-
-    Returns:
-        h', (batch, units), and [h', c'].
-
-    Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow.
-        ValueError: `units` is not positive, or a dropout is not between 0 and 1.
-    """
-
-    def __init__(
-        self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        unit_forget_bias=True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        peephole_initializer="zeros",
-        peephole_regularizer=None,
-        peephole_constraint=None,
-        **kwargs,
-    ):
-        if keras.config.backend() != "tensorflow":
-            raise RuntimeError(
-                f"{type(self).__name__} needs the TensorFlow backend: set KERAS_BACKEND=tensorflow "
-                f"in the environment before importing keras. Received: {keras.config.backend()!r}"
-            )
-        # Keras would clip these in silence.
-        for name, rate in {"dropout": dropout, "recurrent_dropout": recurrent_dropout}.items():
-            if not 0 <= rate <= 1:
-                raise ValueError(f"`{name}` must be between 0 and 1. Received: {name}={rate}")
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.peephole_initializer = keras.initializers.get(peephole_initializer)
-        self.peephole_regularizer = keras.regularizers.get(peephole_regularizer)
-        self.peephole_constraint = keras.constraints.get(peephole_constraint)
-        self.input_spec = keras.InputSpec(ndim=2)
-
-    def build(self, input_shape):
-        """Makes the weights for x of (batch, input)."""
-        super().build(input_shape)
-        self.peephole_kernel = self.add_weight(
-            shape=(3, self.units),
-            name="peephole_kernel",
-            initializer=self.peephole_initializer,
-            regularizer=self.peephole_regularizer,
-            constraint=self.peephole_constraint,
-        )
-
-    def call(self, inputs, states, training=False):
-        """One step; see the class."""
-        h, c = states
-        z = self.input_product(inputs, training)
-        h, c = self.step(z, h, c, self.recurrent_kernel, self.peephole_kernel, training)
-        return h, [h, c]
-
-    def input_product(self, x, training=False):
-        """x W + b, which no state enters: for one step or for all of them at once.
-
-        Args:
-            x: (batch, input), or (time, batch, input): one dropout mask serves all steps.
-            training: whether `dropout` is on.
-
-        Returns:
-            (batch, 4 units) or (time, batch, 4 units).
-        """
-        drop = training and 0 < self.dropout < 1  # Keras takes a rate of 1 for none
-        z = _product(x, self.kernel, self.get_dropout_mask(x) if drop else None)
-        return z if self.bias is None else z + self.bias
-
-    def step(self, z, h, c, U, p, training=False):
-        """The recurrent product and the gates.
-
-        Args:
-            z: x W + b, (batch, 4 units).
-            h, c: (batch, units).
-            U, p: `recurrent_kernel` and `peephole_kernel`, handed in so that a loop reads them, and
-                casts them under a mixed policy, once.
-            training: whether `recurrent_dropout` is on.
-
-        Returns:
-            h', c', each (batch, units).
-        """
-        drop = training and 0 < self.recurrent_dropout < 1
-        masks = self.get_recurrent_dropout_mask(h) if drop else None
-        z_i, z_f, z_c, z_o = tf.split(z + _product(h, U, masks), 4, axis=-1)
-        p_i, p_f, p_o = tf.unstack(p)
-        i = self.recurrent_activation(z_i + p_i * c)
-        f = self.recurrent_activation(z_f + p_f * c)
-        c = f * c + i * self.activation(z_c)
-        o = self.recurrent_activation(z_o + p_o * c)
-        return o * self.activation(c), c
-
-    def get_config(self):
-        """Every argument of `__init__`."""
-        return {
-            **super().get_config(),
-            "peephole_initializer": keras.initializers.serialize(self.peephole_initializer),
-            "peephole_regularizer": keras.regularizers.serialize(self.peephole_regularizer),
-            "peephole_constraint": keras.constraints.serialize(self.peephole_constraint),
-        }
-
-
-def _product(x, kernel, masks):
-    """(..., 4 units): x kernel, under no dropout mask, one, or a list of one for each gate."""
-    if isinstance(masks, list):
-        gates = zip(masks, tf.split(kernel, 4, axis=1), strict=True)
-        return tf.concat([keras.ops.matmul(x * mask, part) for mask, part in gates], axis=-1)
-    return keras.ops.matmul(x if masks is None else x * masks, kernel)
+from .peephole_cell import PeepholeLSTMCell
 
 
 @keras.saving.register_keras_serializable(package="peephole")
 class PeepholeLSTM(keras.layers.RNN):
-    """A peephole LSTM over whole sequences; the equations are at the top of the file.
+    """A peephole LSTM over whole sequences.
 
-    It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights; the input
-    product of all steps is one matrix product before the loop.
+    It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights, in either of
+    two ways. In training, inside a graph (`fit`, `tf.function`), it is `peephole_bptt.peephole_lstm`,
+    whose gradient is written out by hand: as fast as PyTorch's LSTM, but without a second-order
+    gradient. XLA compiles it anew for each new length of x, in about a second: pad to few lengths.
+    Everything else, all that an export holds included, is a plain loop of the cell's steps: inference,
+    eager mode, `unroll`, `recurrent_dropout`, other activations.
 
     Args:
         units: size of h and c.
@@ -305,7 +134,7 @@ class PeepholeLSTM(keras.layers.RNN):
 
     @property
     def _fast(self):
-        """Whether the gradient written out by hand is that of this layer, here."""
+        """Whether the gradient written out by hand is the gradient of this layer, and in a graph."""
         return (
             not tf.executing_eagerly()
             and not self.unroll
@@ -347,13 +176,19 @@ class PeepholeLSTM(keras.layers.RNN):
             The last h', (batch, units); all of them, (batch, time, units), or None without
             `return_sequences`; the last h and c.
         """
-        z = self.cell.input_product(tf.transpose(x, [1, 0, 2]), training)
+        x = tf.transpose(x, [1, 0, 2])
+        # x W of all steps in one product, before the loop. But h U of a small layer keeps one core
+        # busy and no more: there the loop makes x W of each step beside it, on another.
+        ahead = training or self.unroll or self.units >= 256 or x.shape[1] == 1
+        zs = self.cell.input_product(x, training) if ahead else x
         mask = None if mask is None else tf.transpose(mask)[..., tf.newaxis]  # (time, batch, 1)
         zero = tf.zeros_like(h)  # the output before the first real step
         U = tf.convert_to_tensor(self.cell.recurrent_kernel)
-        p = tf.convert_to_tensor(self.cell.peephole_kernel)
+        # A row of p for each of the batch: to spread one row over it at every step is slower.
+        p = tf.convert_to_tensor(self.cell.peephole_kernel)[:, tf.newaxis] + zero
 
         def step(z, real, y, h, c):
+            z = z if ahead else self.cell.input_product(z)
             h_new, c_new = self.cell.step(z, h, c, U, p, training)
             if real is None:
                 return h_new, h_new, c_new
@@ -363,22 +198,22 @@ class PeepholeLSTM(keras.layers.RNN):
         state = (zero, h, c)
         if self.unroll:
             ys = []
-            for t, z_t in enumerate(tf.unstack(z)):
+            for t, z_t in enumerate(tf.unstack(zs)):
                 state = step(z_t, None if mask is None else mask[t], *state)
                 ys.append(state[0])
             return state[0], tf.stack(ys, axis=1) if self.return_sequences else None, *state[1:]
 
-        time = z.shape[0] or tf.shape(z)[0]
-        zs = tf.TensorArray(z.dtype, time).unstack(z)
-        masks = None if mask is None else tf.TensorArray(tf.bool, time).unstack(mask)
+        time = zs.shape[0] or tf.shape(zs)[0]
+        # A slice is no copy, but its gradient is as large as zs; `TensorArray` copies all of zs.
+        read = tf.TensorArray(zs.dtype, time).unstack(zs).read if training else zs.__getitem__
         ys = []  # of one array, or none
         if self.return_sequences:
             # No steps would leave nothing to stack: hence the zero, which step 0 writes over.
-            room = z.shape[0] or tf.maximum(time, 1)
-            ys = [tf.TensorArray(z.dtype, room, element_shape=h.shape).write(0, zero)]
+            room = zs.shape[0] or tf.maximum(time, 1)
+            ys = [tf.TensorArray(h.dtype, room, element_shape=h.shape).write(0, zero)]
 
         def body(t, state, ys):
-            state = step(zs.read(t), None if masks is None else masks.read(t), *state)
+            state = step(read(t), None if mask is None else mask[t], *state)
             return t + 1, state, [array.write(t, state[0]) for array in ys]
 
         _, state, ys = tf.while_loop(

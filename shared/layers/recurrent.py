@@ -33,7 +33,8 @@ class RecurrentStack(keras.layers.Layer):
         units: size of the state; a bidirectional layer gives 2 * units features.
         layers: how many layers.
         bidirectional: read each layer's sequence in both directions, outputs concatenated.
-        dropout: fraction of the features dropped between the layers, in training.
+        dropout: fraction of the features dropped between the layers, in training; the same ones at
+            every step (Gal & Ghahramani 2016).
         seed: of the dropout.
 
     Call arguments:
@@ -77,7 +78,7 @@ class RecurrentStack(keras.layers.Layer):
         self.states_per_layer = (2 if "lstm" in cell else 1) * (2 if bidirectional else 1)
         self.rnns = [self._layer(i) for i in range(layers)]
         self.dropouts = [
-            keras.layers.Dropout(dropout, seed=None if seed is None else seed + i)
+            keras.layers.Dropout(dropout, (None, 1, None), None if seed is None else seed + i)
             for i in range(layers - 1)
         ]
 
