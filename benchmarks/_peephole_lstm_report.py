@@ -1,0 +1,112 @@
+"""The tables and the picture of `benchmarks.peephole_lstm`."""
+
+from matplotlib.figure import Figure
+
+from . import _timing
+
+OURS = "PeepholeLSTM"
+
+
+def line(times):
+    """Milliseconds of each layer, but those that say where a measurement was made."""
+    return ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items() if name != "shape")
+
+
+def lines(row):
+    """A shape in two lines: train step and inference."""
+    return [f"{kind}: {line(row[kind])}" for kind in ("train", "inference")]
+
+
+def write(measured):
+    """Writes the tables into README.md, and prints them; draws results/peephole_lstm.png."""
+    parts = {kind: _times(measured["shapes"], kind) for kind in ("train", "inference")}
+    parts |= {
+        "once": _once(measured["once"]),
+        "extras": _ratios(measured["extras"], "a train step costs, times the plain one"),
+        "cores": _ratios(measured["cores"], "cores kept busy by a train step"),
+        "growth": _growth(measured["growth"]),
+        "machine": f"{measured['hardware']}; "
+        + ", ".join(f"{name} {v}" for name, v in measured["versions"].items())
+        + ".\n",
+    }
+    for name, text in parts.items():
+        _timing.put(name, text)
+        print(f"\n{name}\n{text}", end="")
+    _draw(measured["growth"])
+
+
+def _times(rows, kind):
+    names = list(dict.fromkeys(name for row in rows for name in row[kind]))
+    others = [name for name in names if name != OURS]
+    body = [
+        (
+            ", ".join(map(str, row["shape"])),
+            f"{row[kind][OURS]:.2f}",
+            *(
+                f"{row[kind][name]:.2f} ({row[kind][OURS] / row[kind][name]:.2f})"
+                if name in row[kind]
+                else "-"
+                for name in others
+            ),
+        )
+        for row in rows
+    ]
+    return _timing.table(["batch, time, input, units", OURS, *others], body)
+
+
+def _once(measured):
+    body = [
+        (
+            name,
+            shape.strip("()[]"),
+            *(f"{m[key]:.2f} s" for key in ("first", "other length", "again")),
+            f"{m['MB']:.0f} MB",
+        )
+        for name, shapes in measured.items()
+        for shape, m in shapes.items()
+    ]
+    names = ["layer", "batch, time, input, units", "first step", "another length", "it again"]
+    return _timing.table([*names, "memory of training"], body)
+
+
+def _ratios(measured, what):
+    names = list(next(iter(measured.values())))
+    body = [
+        (shape.strip("()[]"), *(f"{row[name]:.2f}" for name in names))
+        for shape, row in measured.items()
+    ]
+    return _timing.table([f"{what}: batch, time, input, units", *names], body)
+
+
+def _growth(axes):
+    rows = [row for axis in axes.values() for row in axis]
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "shape"))
+    body = [
+        (
+            axis,
+            ", ".join(map(str, row["shape"])),
+            *(f"{row[n]:.2f}" if n in row else "-" for n in names),
+        )
+        for axis, found in axes.items()
+        for row in found
+    ]
+    return _timing.table(["along", "batch, time, input, units", *names], body)
+
+
+def _draw(axes):
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    titles = {"T": (1, "time"), "H": (3, "units"), "B": (0, "batch")}
+    for panel, (axis, rows) in zip(figure.subplots(1, 3), axes.items(), strict=True):
+        place, title = titles[axis]
+        for name in (n for n in rows[0] if n != "shape"):
+            panel.loglog(
+                [row["shape"][place] for row in rows],
+                [row.get(name) for row in rows],
+                marker="o",
+                label=name,
+            )
+        panel.set_xlabel(title)
+        panel.set_ylabel("train step, ms")
+        panel.grid(alpha=0.3, which="both")
+        panel.legend()
+    figure.savefig(_timing.RESULTS / "peephole_lstm.png", dpi=100)

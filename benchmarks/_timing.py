@@ -1,0 +1,58 @@
+"""What every benchmark here does: take turns, and trust the median."""
+
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+README = pathlib.Path(__file__).parent / "README.md"
+
+
+def medians(calls, rounds):
+    """Times calls that take turns, so that a slow minute of the machine falls on all of them.
+
+    Args:
+        calls: {name: function without arguments, which returns when its work is done}.
+        rounds: how often each is timed, after three calls that are not.
+
+    Returns:
+        {name: median in milliseconds}.
+    """
+    for call in calls.values():
+        for _ in range(3):
+            call()
+    times = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t) * 1e3 for name, t in times.items()}
+
+
+def worker(python, module, *arguments):
+    """What `python -m module arguments` prints last, as JSON; None where the peer is not installed."""
+    command = [python or sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=README.parents[1])
+    if "ModuleNotFoundError" in done.stderr:
+        return None
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(names, rows):
+    """A Markdown table."""
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def put(name, text):
+    """Puts text between the comments `<!-- name -->` and `<!-- /name -->` of the README."""
+    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    old = README.read_text(encoding="utf-8")
+    README.write_text(place.sub(lambda found: found[1] + text + found[2], old), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""The recurrent cells against each other: Penn Treebank, equal parameters, equal time.
+
+    python -m benchmarks.cells --data-dir DIR                 # 4 cells, 20 minutes each
+    python -m benchmarks.cells --data-dir DIR --seeds 1 2 3   # three times that
+
+Each is a run of the app's own `train`, in runs/cells, and one that was interrupted goes on. All have
+the recipe of the preset `ptb`, but the units that give them 2.65 M parameters, and the epochs that
+fill the time on the machine of results/cells.json. The table is in README.md.
+"""
+
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from shared.files import read_json, write_json
+from shared.provenance import hardware, versions
+
+from . import _timing
+
+SETTINGS = {  # units, epochs
+    "simple_rnn": (241, 10),
+    "gru": (212, 10),
+    "lstm": (200, 10),
+    "peephole_lstm": (200, 10),
+}
+RECIPE = ["--layers", 2, "--dropout", 0.25, "--batch-size", 32, "--learning-rate", 0.004]
+
+
+def train(cell, seed, data_dir, runs):
+    """Trains a cell, or goes on; what its run recorded."""
+    units, epochs = SETTINGS[cell]
+    run = runs / f"{cell}_{seed}"
+    words = ["ptb", "--data-dir", data_dir, "--run", run, "--cell", cell, "--seed", seed]
+    words += ["--units", units, "--epochs", epochs, *RECIPE]
+    command = [sys.executable, "-m", "apps.language_model.train", *map(str, words)]
+    subprocess.run(command, check=True)
+    metrics = read_json(run / "metrics.json")
+    return {
+        "cell": cell,
+        "seed": seed,
+        "units": units,
+        "epochs": len(metrics["history"]),
+        "seconds": metrics["seconds"],
+        "valid_loss": min(row["val_loss"] for row in metrics["history"]),
+        "test_perplexity": metrics["test"]["perplexity"],
+    }
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cells")
+    parser.add_argument("--data-dir", help="folder with the Penn Treebank")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/cells"))
+    parser.add_argument("--tables", action="store_true", help="train nothing, write the table")
+    options = parser.parse_args(argv)
+    path = _timing.RESULTS / "cells.json"
+    if not options.tables:
+        if not options.data_dir:
+            print("benchmarks.cells was skipped: --data-dir names the folder with the Penn Treebank")
+            return
+        rows = [
+            train(cell, seed, options.data_dir, options.runs)
+            for seed in options.seeds
+            for cell in SETTINGS
+        ]
+        write_json(path, {"hardware": hardware(), "versions": versions(), "rows": rows})
+    text = table(read_json(path)["rows"])
+    _timing.put("cells", text)
+    print(text, end="")
+
+
+def table(rows):
+    """A row for each cell: the mean over the seeds, and the least and the most."""
+    body = []
+    for cell in SETTINGS:
+        mine = [row for row in rows if row["cell"] == cell]
+        if not mine:
+            continue
+        test = sorted(row["test_perplexity"] for row in mine)
+        minutes = statistics.mean(row["seconds"] for row in mine) / 60
+        spread = f"{test[0]:.2f} to {test[-1]:.2f}" if len(test) > 1 else "-"
+        body.append(
+            (
+                f"`{cell}`",
+                mine[0]["units"],
+                mine[0]["epochs"],
+                f"{minutes:.0f}",
+                len(test),
+                f"{statistics.mean(test):.2f}",
+                spread,
+            )
+        )
+    names = "cell, units, epochs, minutes, seeds, test perplexity, least to most"
+    return _timing.table(names.split(", "), body)
+
+
+if __name__ == "__main__":
+    main()

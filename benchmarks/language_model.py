@@ -1,0 +1,87 @@
+"""Training of the language model beside PyTorch's word_language_model, at the same sizes.
+
+    python -m benchmarks.language_model [--torch-python PYTHON]
+
+Random tokens of a vocabulary of 10,000, two layers, tied softmax, dropout 0.2, as in PTB. Ours is the
+app's own model and optimizer, by Keras's own train step; theirs is SGD. The order is PyTorch, ours,
+PyTorch; the table is in README.md.
+"""
+
+import argparse
+import statistics
+import types
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from apps.language_model.config import Config
+from apps.language_model.model import build
+from shared.batching import windows
+from shared.files import read_json, write_json
+from shared.provenance import hardware, versions
+
+from . import _timing
+
+VOCABULARY = 10_000
+SIZES = [(20, 35, 200), (32, 35, 200), (20, 35, 400), (20, 35, 650)]  # batch, window, units
+CELLS = "peephole_lstm", "lstm"
+
+
+def train_step(cell, batch, window, units):
+    """A function that takes one step of the app's model on random tokens."""
+    config = Config(cell=cell, layers=2, units=units, dropout=0.2, batch_size=batch)
+    model = build(config, types.SimpleNamespace(size=VOCABULARY))
+    model.compile(
+        keras.optimizers.AdamW(1e-3, weight_decay=0.0, global_clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+    )
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, batch * window * 4)
+    data = windows(ids, batch, window)(0)
+    model.fit(data, verbose=0, shuffle=False)
+    batches = iter(data.repeat())
+    return lambda: tf.nest.map_structure(np.asarray, model.train_function(batches))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.language_model")
+    parser.add_argument("--torch-python", help="a Python that has torch")
+    parser.add_argument("--tables", action="store_true", help="measure nothing, write the table")
+    options = parser.parse_args(argv)
+    path = _timing.RESULTS / "language_model.json"
+    if not options.tables:
+        rows = []
+        for batch, window, units in SIZES:
+            rounds = max(10, 4000 // units)
+            words = rounds, batch, window, units, VOCABULARY
+            peer = lambda words=words: _timing.worker(  # noqa: E731
+                options.torch_python, "benchmarks._torch_language_model", *words
+            )
+            before = peer()
+            steps = {cell: train_step(cell, batch, window, units) for cell in CELLS}
+            times = _timing.medians(steps, rounds)
+            if before:
+                times["word_language_model"] = statistics.mean([before, peer()])
+            rows.append({"size": (batch, window, units), **times})
+            print(rows[-1], flush=True)
+        write_json(path, {"hardware": hardware(), "versions": versions(), "rows": rows})
+    _timing.put("language_model", table(read_json(path)["rows"]))
+
+
+def table(rows):
+    """Tokens a second."""
+    names = [name for name in rows[0] if name != "size"]
+    body = [
+        (
+            ", ".join(map(str, row["size"])),
+            *(f"{row['size'][0] * row['size'][1] / row[name] * 1e3:,.0f}" for name in names),
+        )
+        for row in rows
+    ]
+    return _timing.table(["batch, window, units", *names], body)
+
+
+if __name__ == "__main__":
+    main()

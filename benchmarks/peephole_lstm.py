@@ -1,0 +1,268 @@
+"""The recurrent layers against each other, against PyTorch and against onnxruntime, on this machine.
+
+    python -m benchmarks.peephole_lstm                          # measures, prints, writes results/
+    python -m benchmarks.peephole_lstm --torch-python PYTHON    # PyTorch is installed elsewhere
+    python -m benchmarks.peephole_lstm --tables                 # the tables of the README again
+
+A train step is a forward and a backward pass of one layer: the gradients of x and of all weights.
+Inference is a call of an exported SavedModel. Shapes are batch, time, input, units. The rest is in
+README.md.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from shared.files import read_json, write_json
+from shared.layers.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
+from shared.provenance import hardware, versions
+
+from . import _peephole_lstm_report, _timing
+
+SHAPES = [
+    (20, 35, 200, 200),
+    (20, 35, 650, 650),
+    (64, 100, 256, 512),
+    (1, 50, 256, 256),
+    (128, 32, 512, 512),
+]
+GROWTH = {
+    "T": [(20, t, 200, 200) for t in (16, 64, 256, 1024)],
+    "H": [(20, 35, h, h) for h in (64, 128, 256, 512, 1024)],
+    "B": [(b, 35, 200, 200) for b in (1, 4, 16, 64, 256)],
+}
+LAYERS = {
+    "PeepholeLSTM": lambda units, **kw: PeepholeLSTM(units, **kw),
+    "keras.layers.LSTM": lambda units, **kw: keras.layers.LSTM(units, use_cudnn=False, **kw),
+    "RNN(PeepholeLSTMCell)": lambda units, **kw: keras.layers.RNN(PeepholeLSTMCell(units), **kw),
+}
+
+
+def rounds_of(shape):
+    """More for what is short: about as many seconds for each shape."""
+    batch, steps, inputs, units = shape
+    seconds = batch * steps * units * (inputs + units) * 24 / 100e9
+    return int(np.clip(4 / seconds, 10, 100))
+
+
+def train_step(layer, shape, **given):
+    """A function that takes one train step of a layer, and waits for the gradients."""
+    batch, steps, inputs, units = shape
+    x, dy = tf.random.normal([batch, steps, inputs]), tf.random.normal([batch, steps, units])
+    layer.build(x.shape)
+    weights = layer.trainable_variables
+
+    @tf.function
+    def step(x, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True, **given)
+        return tape.gradient(y, [x, *[w.value for w in weights]], output_gradients=dy)
+
+    return lambda: [g.numpy() for g in step(x, dy)]
+
+
+def exported(layer, shape, folder):
+    """A function that asks the layer's SavedModel, and waits for the answer."""
+    batch, steps, inputs, _ = shape
+    layer.build((batch, steps, inputs))
+    archive = keras.export.ExportArchive()
+    archive.track(layer)
+    spec = [tf.TensorSpec([None, None, inputs], tf.float32, name="inputs")]
+    archive.add_endpoint("serve", lambda x: layer(x, training=False), input_signature=spec)
+    archive.write_out(folder, verbose=False)
+    serve = tf.saved_model.load(folder).serve
+    x = tf.random.normal([batch, steps, inputs])
+    return lambda: serve(x).numpy()
+
+
+def products(shape, train):
+    """The matrix products of a step and nothing else, the recurrent ones in a loop under XLA."""
+    batch, steps, inputs, units = shape
+    x, h = tf.random.normal([batch * steps, inputs]), tf.random.normal([batch, units])
+    W, U = tf.random.normal([inputs, 4 * units]), tf.random.normal([units, 4 * units])
+    z, dz = tf.random.normal([batch, 4 * units]), tf.random.normal([batch * steps, 4 * units])
+    hs = tf.random.normal([batch * steps, units])
+
+    def loop(a, b, keep):
+        return tf.while_loop(
+            lambda t, *_: t < steps,
+            lambda t, a: (t + 1, keep(tf.matmul(a, b))),
+            (0, a),
+            maximum_iterations=steps,
+        )[1]
+
+    forward = tf.function(lambda h, U: loop(h, U, lambda z: z[:, :units] * 0.01), jit_compile=True)
+    backward = tf.function(
+        lambda z, U: loop(z, tf.transpose(U), lambda h: tf.tile(h, [1, 4]) * 0.01), jit_compile=True
+    )
+
+    @tf.function
+    def all_of_them(x, h, W, U, z, dz, hs):
+        made = [tf.matmul(x, W), forward(h, U)]
+        if train:
+            made += [backward(z, U), tf.matmul(dz, W, transpose_b=True)]
+            made += [tf.matmul(a, dz, transpose_a=True) for a in (x, hs)]
+        return [m[0, 0] for m in made]
+
+    return lambda: [m.numpy() for m in all_of_them(x, h, W, U, z, dz, hs)]
+
+
+def at(shape, options):
+    """All that is measured at one shape: {"train": {layer: ms}, "inference": {layer: ms}}."""
+    rounds = rounds_of(shape)
+
+    def torch():
+        return _timing.worker(options.torch_python, "benchmarks._torch_lstm", rounds, [shape])
+
+    before = torch()
+    steps = {
+        n: train_step(make(shape[3], return_sequences=True), shape) for n, make in LAYERS.items()
+    }
+    train = _timing.medians({**steps, "products alone": products(shape, True)}, rounds)
+    between = torch()
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {
+            name: exported(make(shape[3], return_sequences=True), shape, f"{folder}/{i}")
+            for i, (name, make) in enumerate(LAYERS.items())
+        }
+        inference = _timing.medians({**calls, "products alone": products(shape, False)}, rounds)
+    after = torch()
+    if before:
+        train["torch.nn.LSTM"] = statistics.mean([before[0][0], between[0][0]])
+        inference["torch.nn.LSTM"] = statistics.mean([between[0][1], after[0][1]])
+    onnx = _timing.worker(options.torch_python, "benchmarks._onnx_lstm", rounds, [shape])
+    if onnx:
+        inference["onnxruntime"] = onnx[0]
+    return {"shape": shape, "train": train, "inference": inference}
+
+
+def growth(options):
+    """Milliseconds of a train step along each axis: {"T": [{"shape", layer: ms, ...}, ...], ...}."""
+    answer = {}
+    for axis, shapes in GROWTH.items():
+        answer[axis] = []
+        for shape in shapes:
+            names = list(LAYERS)[:2]
+            steps = {
+                n: train_step(LAYERS[n](shape[3], return_sequences=True), shape) for n in names
+            }
+            rounds = min(rounds_of(shape), 30)
+            row = _timing.medians(steps, rounds)
+            torch = _timing.worker(options.torch_python, "benchmarks._torch_lstm", rounds, [shape])
+            if torch:
+                row["torch.nn.LSTM"] = torch[0][0]
+            answer[axis].append({"shape": shape, **row})
+            print(f"{axis} {shape}: {_peephole_lstm_report.line(row)}", flush=True)
+    return answer
+
+
+def extras(shape):
+    """A train step with a mask, dropout, or an initial state, in units of one without."""
+    batch, steps, _, units = shape
+    lengths = np.random.default_rng(0).integers(steps // 2, steps + 1, batch)
+    state = [tf.random.normal([batch, units])] * 2
+    make = lambda **kw: PeepholeLSTM(units, return_sequences=True, **kw)  # noqa: E731
+    calls = {
+        "plain": train_step(make(), shape),
+        "mask": train_step(make(), shape, mask=tf.sequence_mask(lengths, steps)),
+        "dropout": train_step(make(dropout=0.2), shape),
+        "initial state": train_step(make(), shape, initial_state=state),
+    }
+    times = _timing.medians(calls, rounds_of(shape))
+    return {name: time / times["plain"] for name, time in times.items()}
+
+
+def cores(shape):
+    """How many cores a train step keeps busy: {"one layer": 1.8, "two layers": ..., ...}."""
+    units = shape[3]
+    layer = lambda: PeepholeLSTM(units, return_sequences=True)  # noqa: E731
+    models = {
+        "one layer": layer(),
+        "two layers": keras.Sequential([layer(), layer()]),
+        "bidirectional": keras.layers.Bidirectional(layer(), merge_mode="sum"),
+    }
+    answer = {}
+    for name, model in models.items():
+        step = train_step(model, shape)
+        step()
+        wall, busy = time.perf_counter(), time.process_time()
+        for _ in range(rounds_of(shape)):
+            step()
+        answer[name] = (time.process_time() - busy) / (time.perf_counter() - wall)
+    return answer
+
+
+def once(name, shape):
+    """In a process of its own: seconds to the first step and to one of another length, and memory."""
+    layer = LAYERS[name](shape[3], return_sequences=True)
+    x, layer_inputs = tf.random.normal(shape[:3]), shape[2]
+    layer.build(x.shape)
+    weights = [w.value for w in layer.trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, layer_inputs])])
+    def step(x):
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(y, weights)
+
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    for example in x, x[:, 1:], x[:, 1:]:
+        start = time.perf_counter()
+        step(example)
+        seconds.append(time.perf_counter() - start)
+    for _ in range(5):
+        step(x)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun
+    return {
+        "first": seconds[0],
+        "other length": seconds[1],
+        "again": seconds[2],
+        "MB": kilobytes / 1e3,
+    }
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peephole_lstm")
+    parser.add_argument("--torch-python", help="a Python that has torch, onnx and onnxruntime")
+    parser.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
+    parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.once:
+        print(json.dumps(once(options.once[0], tuple(json.loads(options.once[1])))))
+        return
+    path = _timing.RESULTS / "peephole_lstm.json"
+    if not options.tables:
+        measured = {"hardware": hardware(), "versions": versions(), "shapes": []}
+        for shape in SHAPES:
+            measured["shapes"].append(at(shape, options))
+            print(
+                shape, *_peephole_lstm_report.lines(measured["shapes"][-1]), sep="\n  ", flush=True
+            )
+        measured["once"] = {
+            name: {
+                str(shape): _timing.worker(
+                    sys.executable, "benchmarks.peephole_lstm", "--once", name, list(shape)
+                )
+                for shape in (SHAPES[0], SHAPES[2])
+            }
+            for name in LAYERS
+        }
+        measured["extras"] = {str(shape): extras(shape) for shape in (SHAPES[0], SHAPES[2])}
+        measured["cores"] = {str(shape): cores(shape) for shape in (SHAPES[0], SHAPES[2])}
+        measured["growth"] = growth(options)
+        write_json(path, measured)
+    _peephole_lstm_report.write(read_json(path))
+
+
+if __name__ == "__main__":
+    main()
