@@ -58,7 +58,9 @@ def main(argv=None):
     path = _timing.RESULTS / "cells.json"
     if not options.tables:
         if not options.data_dir:
-            print("benchmarks.cells was skipped: --data-dir names the folder with the Penn Treebank")
+            print(
+                "benchmarks.cells was skipped: --data-dir names the folder with the Penn Treebank"
+            )
             return
         rows = [
             train(cell, seed, options.data_dir, options.runs)

@@ -25,9 +25,10 @@ class Config:
     epochs: int = 8  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through
-    learning_rate: float = 0.006  # of Adam at its highest; cosine decay to zero
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd wants a rate of about 20, a norm of 0.25
+    learning_rate: float = 0.006  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
-    weight_decay: float = 0.0  # decoupled, of every matrix
+    weight_decay: float = 0.0  # decoupled, of every weight
     clip_norm: float = 1.0  # the gradient's global norm is cut to it
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the borders of windows

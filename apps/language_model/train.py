@@ -33,10 +33,9 @@ def main(argv=None):
         warmup_target=config.learning_rate,
         warmup_steps=config.warmup_steps,
     )
+    optimizer = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[config.optimizer]
     model.compile(
-        keras.optimizers.AdamW(
-            rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
-        ),
+        optimizer(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm),
         # No metric beside the loss: over a large vocabulary a second softmax costs a seventh of a step.
         # Keras averages over windows, of which all but the first and the last are equally long.
         keras.losses.SparseCategoricalCrossentropy(
