@@ -17,22 +17,18 @@ def lines(row):
     return [f"{kind}: {line(row[kind])}" for kind in ("train", "inference")]
 
 
-def write(measured):
-    """Writes the tables into README.md, and prints them; draws results/peephole_lstm.png."""
-    parts = {kind: _times(measured["shapes"], kind) for kind in ("train", "inference")}
-    parts |= {
+def tables(measured):
+    """{place in README.md: table}."""
+    versions = ", ".join(f"{name} {v}" for name, v in measured["versions"].items())
+    return {
+        "machine": f"{measured['hardware']}; {versions}.\n",
+        "train": _times(measured["shapes"], "train"),
+        "inference": _times(measured["shapes"], "inference"),
         "once": _once(measured["once"]),
         "extras": _ratios(measured["extras"], "a train step costs, times the plain one"),
         "cores": _ratios(measured["cores"], "cores kept busy by a train step"),
         "growth": _growth(measured["growth"]),
-        "machine": f"{measured['hardware']}; "
-        + ", ".join(f"{name} {v}" for name, v in measured["versions"].items())
-        + ".\n",
     }
-    for name, text in parts.items():
-        _timing.put(name, text)
-        print(f"\n{name}\n{text}", end="")
-    _draw(measured["growth"])
 
 
 def _times(rows, kind):
@@ -93,7 +89,8 @@ def _growth(axes):
     return _timing.table(["along", "batch, time, input, units", *names], body)
 
 
-def _draw(axes):
+def draw(axes, path):
+    """A panel for each axis along which the cost grows."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     titles = {"T": (1, "time"), "H": (3, "units"), "B": (0, "batch")}
     for panel, (axis, rows) in zip(figure.subplots(1, 3), axes.items(), strict=True):
@@ -109,4 +106,4 @@ def _draw(axes):
         panel.set_ylabel("train step, ms")
         panel.grid(alpha=0.3, which="both")
         panel.legend()
-    figure.savefig(_timing.RESULTS / "peephole_lstm.png", dpi=100)
+    figure.savefig(path, dpi=100)

@@ -1,5 +1,6 @@
 """What every benchmark here does: take turns, and trust the median."""
 
+import argparse
 import json
 import pathlib
 import re
@@ -10,6 +11,14 @@ import time
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 README = pathlib.Path(__file__).parent / "README.md"
+
+
+def parser(module):
+    """The options that every benchmark has."""
+    made = argparse.ArgumentParser(prog=f"python -m {module}")
+    made.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
+    made.add_argument("--dry-run", action="store_true", help="the smallest sizes; write nothing")
+    return made
 
 
 def medians(calls, rounds):
@@ -36,8 +45,12 @@ def medians(calls, rounds):
 
 def worker(python, module, *arguments):
     """What `python -m module arguments` prints last, as JSON; None where the peer is not installed."""
-    command = [python or sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=README.parents[1])
+    words = [a if isinstance(a, str) else json.dumps(a) for a in arguments]
+    command = [python or sys.executable, "-m", module, *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=README.parents[1])
+    except OSError as error:
+        sys.exit(f"--torch-python {python}: {error.strerror}")
     if "ModuleNotFoundError" in done.stderr:
         return None
     if done.returncode:

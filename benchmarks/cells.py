@@ -8,7 +8,6 @@ the recipe of the preset `ptb`, but the units that give them 2.65 M parameters, 
 fill the time on the machine of results/cells.json. The table is in README.md.
 """
 
-import argparse
 import pathlib
 import statistics
 import subprocess
@@ -28,19 +27,22 @@ SETTINGS = {  # units, epochs
 RECIPE = ["--layers", 2, "--dropout", 0.25, "--batch-size", 32, "--learning-rate", 0.004]
 
 
-def train(cell, seed, data_dir, runs):
-    """Trains a cell, or goes on; what its run recorded."""
+def command(cell, seed, options, *more):
+    """The app's own command that trains a cell."""
     units, epochs = SETTINGS[cell]
-    run = runs / f"{cell}_{seed}"
-    words = ["ptb", "--data-dir", data_dir, "--run", run, "--cell", cell, "--seed", seed]
-    words += ["--units", units, "--epochs", epochs, *RECIPE]
-    command = [sys.executable, "-m", "apps.language_model.train", *map(str, words)]
-    subprocess.run(command, check=True)
-    metrics = read_json(run / "metrics.json")
+    words = ["ptb", "--data-dir", options.data_dir, "--run", options.runs / f"{cell}_{seed}"]
+    words += ["--cell", cell, "--seed", seed, "--units", units, "--epochs", epochs, *RECIPE, *more]
+    return [sys.executable, "-m", "apps.language_model.train", *map(str, words)]
+
+
+def train(cell, seed, options):
+    """Trains a cell, or goes on; what its run recorded."""
+    subprocess.run(command(cell, seed, options), check=True)
+    metrics = read_json(options.runs / f"{cell}_{seed}" / "metrics.json")
     return {
         "cell": cell,
         "seed": seed,
-        "units": units,
+        "units": SETTINGS[cell][0],
         "epochs": len(metrics["history"]),
         "seconds": metrics["seconds"],
         "valid_loss": min(row["val_loss"] for row in metrics["history"]),
@@ -49,24 +51,22 @@ def train(cell, seed, data_dir, runs):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cells")
+    parser = _timing.parser("benchmarks.cells")
     parser.add_argument("--data-dir", help="folder with the Penn Treebank")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/cells"))
-    parser.add_argument("--tables", action="store_true", help="train nothing, write the table")
     options = parser.parse_args(argv)
     path = _timing.RESULTS / "cells.json"
     if not options.tables:
         if not options.data_dir:
-            print(
-                "benchmarks.cells was skipped: --data-dir names the folder with the Penn Treebank"
-            )
+            print("skipped: --data-dir names the folder with the Penn Treebank")
             return
-        rows = [
-            train(cell, seed, options.data_dir, options.runs)
-            for seed in options.seeds
-            for cell in SETTINGS
-        ]
+        cells = [(cell, seed) for seed in options.seeds for cell in SETTINGS]
+        if options.dry_run:
+            for cell, seed in cells:
+                subprocess.run(command(cell, seed, options, "--dry-run"), check=True)
+            return
+        rows = [train(cell, seed, options) for cell, seed in cells]
         write_json(path, {"hardware": hardware(), "versions": versions(), "rows": rows})
     text = table(read_json(path)["rows"])
     _timing.put("cells", text)

@@ -7,7 +7,6 @@ app's own model and optimizer, by Keras's own train step; theirs is SGD. The ord
 PyTorch; the table is in README.md.
 """
 
-import argparse
 import statistics
 import types
 
@@ -45,29 +44,37 @@ def train_step(cell, batch, window, units):
     return lambda: tf.nest.map_structure(np.asarray, model.train_function(batches))
 
 
+def measure(options):
+    """A row for each size."""
+    rows = []
+    for batch, window, units in [(2, 3, 4)] if options.dry_run else SIZES:
+        rounds = 1 if options.dry_run else max(10, 4000 // units)
+        words = rounds, batch, window, units, VOCABULARY
+        peer = lambda words=words: _timing.worker(  # noqa: E731
+            options.torch_python, "benchmarks._torch_language_model", *words
+        )
+        before = peer()
+        steps = {cell: train_step(cell, batch, window, units) for cell in CELLS}
+        times = _timing.medians(steps, rounds)
+        if before:
+            times["word_language_model"] = statistics.mean([before, peer()])
+        rows.append({"size": (batch, window, units), **times})
+        print(rows[-1], flush=True)
+    return {"hardware": hardware(), "versions": versions(), "rows": rows}
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.language_model")
+    parser = _timing.parser("benchmarks.language_model")
     parser.add_argument("--torch-python", help="a Python that has torch")
-    parser.add_argument("--tables", action="store_true", help="measure nothing, write the table")
     options = parser.parse_args(argv)
     path = _timing.RESULTS / "language_model.json"
+    measured = read_json(path) if options.tables else measure(options)
+    print(table(measured["rows"]), end="")
+    if options.dry_run:
+        return
     if not options.tables:
-        rows = []
-        for batch, window, units in SIZES:
-            rounds = max(10, 4000 // units)
-            words = rounds, batch, window, units, VOCABULARY
-            peer = lambda words=words: _timing.worker(  # noqa: E731
-                options.torch_python, "benchmarks._torch_language_model", *words
-            )
-            before = peer()
-            steps = {cell: train_step(cell, batch, window, units) for cell in CELLS}
-            times = _timing.medians(steps, rounds)
-            if before:
-                times["word_language_model"] = statistics.mean([before, peer()])
-            rows.append({"size": (batch, window, units), **times})
-            print(rows[-1], flush=True)
-        write_json(path, {"hardware": hardware(), "versions": versions(), "rows": rows})
-    _timing.put("language_model", table(read_json(path)["rows"]))
+        write_json(path, measured)
+    _timing.put("language_model", table(measured["rows"]))
 
 
 def table(rows):

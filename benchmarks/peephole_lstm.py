@@ -49,6 +49,8 @@ LAYERS = {
 def rounds_of(shape):
     """More for what is short: about as many seconds for each shape."""
     batch, steps, inputs, units = shape
+    if units < 10:  # a dry run
+        return 1
     seconds = batch * steps * units * (inputs + units) * 24 / 100e9
     return int(np.clip(4 / seconds, 10, 100))
 
@@ -79,9 +81,9 @@ def exported(layer, shape, folder):
     spec = [tf.TensorSpec([None, None, inputs], tf.float32, name="inputs")]
     archive.add_endpoint("serve", lambda x: layer(x, training=False), input_signature=spec)
     archive.write_out(folder, verbose=False)
-    serve = tf.saved_model.load(folder).serve
+    model = tf.saved_model.load(folder)
     x = tf.random.normal([batch, steps, inputs])
-    return lambda: serve(x).numpy()
+    return lambda: model.serve(x).numpy()
 
 
 def products(shape, train):
@@ -145,10 +147,10 @@ def at(shape, options):
     return {"shape": shape, "train": train, "inference": inference}
 
 
-def growth(options):
+def growth(shapes_of, options):
     """Milliseconds of a train step along each axis: {"T": [{"shape", layer: ms, ...}, ...], ...}."""
     answer = {}
-    for axis, shapes in GROWTH.items():
+    for axis, shapes in shapes_of.items():
         answer[axis] = []
         for shape in shapes:
             names = list(LAYERS)[:2]
@@ -231,37 +233,52 @@ def once(name, shape):
     }
 
 
+def measure(options):
+    """All of it."""
+    shapes, several = SHAPES, (SHAPES[0], SHAPES[2])
+    grown = GROWTH
+    if options.dry_run:
+        shapes = several = [(2, 3, 4, 5)]
+        grown = dict.fromkeys(GROWTH, shapes)
+    measured = {"hardware": hardware(), "versions": versions(), "shapes": []}
+    for shape in shapes:
+        measured["shapes"].append(at(shape, options))
+        print(shape, *_peephole_lstm_report.lines(measured["shapes"][-1]), sep="\n  ", flush=True)
+    measured["once"] = {
+        name: {
+            str(shape): _timing.worker(
+                sys.executable, "benchmarks.peephole_lstm", "--once", name, list(shape)
+            )
+            for shape in several
+        }
+        for name in LAYERS
+    }
+    measured["extras"] = {str(shape): extras(shape) for shape in several}
+    measured["cores"] = {str(shape): cores(shape) for shape in several}
+    measured["growth"] = growth(grown, options)
+    return measured
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peephole_lstm")
+    parser = _timing.parser("benchmarks.peephole_lstm")
     parser.add_argument("--torch-python", help="a Python that has torch, onnx and onnxruntime")
-    parser.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
     parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.once:
         print(json.dumps(once(options.once[0], tuple(json.loads(options.once[1])))))
         return
     path = _timing.RESULTS / "peephole_lstm.json"
+    measured = read_json(path) if options.tables else measure(options)
+    tables = _peephole_lstm_report.tables(measured)
+    for name, table in tables.items():
+        print(f"\n{name}\n{table}", end="")
+    if options.dry_run:
+        return
     if not options.tables:
-        measured = {"hardware": hardware(), "versions": versions(), "shapes": []}
-        for shape in SHAPES:
-            measured["shapes"].append(at(shape, options))
-            print(
-                shape, *_peephole_lstm_report.lines(measured["shapes"][-1]), sep="\n  ", flush=True
-            )
-        measured["once"] = {
-            name: {
-                str(shape): _timing.worker(
-                    sys.executable, "benchmarks.peephole_lstm", "--once", name, list(shape)
-                )
-                for shape in (SHAPES[0], SHAPES[2])
-            }
-            for name in LAYERS
-        }
-        measured["extras"] = {str(shape): extras(shape) for shape in (SHAPES[0], SHAPES[2])}
-        measured["cores"] = {str(shape): cores(shape) for shape in (SHAPES[0], SHAPES[2])}
-        measured["growth"] = growth(options)
         write_json(path, measured)
-    _peephole_lstm_report.write(read_json(path))
+    for name, table in tables.items():
+        _timing.put(name, table)
+    _peephole_lstm_report.draw(measured["growth"], path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
