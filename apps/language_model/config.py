@@ -20,6 +20,7 @@ class Config:
     layers: int = 1  # recurrent layers
     units: int = 256  # size of a state, and of an embedding: they are tied
     dropout: float = 0.1  # of the embeddings, between layers, and before the softmax; a fraction
+    recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
     epochs: int = 8  # passes over the training text

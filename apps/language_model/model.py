@@ -31,6 +31,7 @@ def build(config, vocabulary):
         config.units,
         config.layers,
         dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
         seed=config.seed + 1,
         batch_size=config.batch_size,
         name="stack",

@@ -35,7 +35,7 @@ Sources: Werbos 1990, "Backpropagation through time"; Gers & Schmidhuber 2000; G
 import tensorflow as tf
 
 
-def peephole_lstm(x, h, c, W, U, b, p, mask=None):
+def peephole_lstm(x, h, c, W, U, b, p, mask=None, drop=None):
     """A peephole LSTM over whole sequences, with its gradient; the equations are at the file's top.
 
     For graphs, those of `fit` and of `tf.function`: an eager tape records the steps inside, and
@@ -47,6 +47,7 @@ def peephole_lstm(x, h, c, W, U, b, p, mask=None):
         W, U, b, p: (input, 4 units), (units, 4 units), (4 units,), (3, units). The gradient is for
             these tensors: give values, not variables.
         mask: bool, (batch, time), or None. A step where it is False leaves the state as it is.
+        drop: (batch, units), or None: h is multiplied with it on its way to U, the recurrent dropout.
 
     Returns:
         h' of all steps, (batch, time, units), and the last h' and c', (batch, units).
@@ -64,7 +65,7 @@ def peephole_lstm(x, h, c, W, U, b, p, mask=None):
 
     @tf.custom_gradient
     def lstm(x, h, c, W, U, b, p):
-        given = [(*rows(s, x, h, c), W, U, p, *rows(s, mask)) for s in halves]
+        given = [(*rows(s, x, h, c), W, U, p, *rows(s, mask, drop)) for s in halves]
         answers, kept = zip(*[_forward(b, *g) for g in given], strict=True)
 
         def gradient(dy, dh, dc):
@@ -86,7 +87,7 @@ def _join(parts):
 
 
 @tf.function(jit_compile=True)
-def _forward(b, x, h, c, W, U, p, mask):
+def _forward(b, x, h, c, W, U, p, mask, drop):
     """The answer, and what the gradient needs: all of h', c' and the gates, (time, batch, ...)."""
     x = tf.transpose(x, [1, 0, 2])
     p_i, p_f, p_o = tf.unstack(p)
@@ -96,7 +97,7 @@ def _forward(b, x, h, c, W, U, p, mask):
     masks = None if mask is None else _steps(tf.transpose(mask)[..., tf.newaxis])
 
     def step(t, h, c, gates, hs, cs):
-        z = gates.read(t) + tf.matmul(h, U)
+        z = gates.read(t) + tf.matmul(h if drop is None else h * drop, U)
         z_i, z_f, z_c, z_o = tf.split(z, 4, axis=-1)
         i = tf.sigmoid(z_i + p_i * c)
         f = tf.sigmoid(z_f + p_f * c)
@@ -128,14 +129,14 @@ def _backward(*args):
                 "`training=False`, or use `keras.layers.RNN(PeepholeLSTMCell(...))`"
             )
 
-        return _backward_loop(*args, mask), gradient
+        return _backward_loop(*args, *fixed), gradient
 
-    *args, mask = args
+    args, fixed = args[:-2], args[-2:]  # mask and drop have no gradient
     return backward(*args)
 
 
 @tf.function(jit_compile=True)
-def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask):
+def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask, drop):
     """The gradients of (x, h, c) and of (W, U, b, p)."""
     x, y, dy = (tf.transpose(a, [1, 0, 2]) for a in (x, y, dy))
     p_i, p_f, p_o = tf.unstack(p)
@@ -164,6 +165,7 @@ def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask):
         dz_c = dc * i * (1 - g * g)
         dz = tf.concat([dz_i, dz_f, dz_c, dz_o], axis=-1)
         dh = tf.matmul(dz, **back)
+        dh = dh if drop is None else dh * drop
         dc = dc * f + dz_i * p_i + dz_f * p_f
         if mask is not None:
             dh, dc = dh + past_h, dc + past_c
@@ -174,6 +176,7 @@ def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask):
     )
     dz = dzs.stack()[:time]
     h = tf.concat([h[tf.newaxis], y[:-1]], axis=0)
+    h = h if drop is None else h * drop
     dz_i, dz_f, _, dz_o = tf.split(dz, 4, axis=-1)
     dx = tf.einsum("tbz,dz->btd", dz, W)
     dW = tf.einsum("tbd,tbz->dz", x, dz)

@@ -34,6 +34,8 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             difference between the two is one that was learned. Nothing is stuck there: the gradient
             of p_i is the sum of dz_i * c, and the other weights already tell the units apart.
             (`tf.keras.experimental.PeepholeLSTMCell` drew it from `kernel_initializer`.)
+        recurrent_dropout: as `keras.layers.LSTMCell` has it, but that a feature of h is dropped for
+            all four gates or for none (Gal & Ghahramani 2016).
         The others are those of `keras.layers.LSTMCell`.
 
     Call arguments:
@@ -102,6 +104,9 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             seed=seed,
             **kwargs,
         )
+        # One mask for all four gates, not Keras's one for each: h U stays one product.
+        self.implementation = 2
+        self.dropout_mask_count = None
         self.peephole_initializer = keras.initializers.get(peephole_initializer)
         self.peephole_regularizer = keras.regularizers.get(peephole_regularizer)
         self.peephole_constraint = keras.constraints.get(peephole_constraint)
@@ -135,8 +140,9 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
         Returns:
             (batch, 4 units) or (time, batch, 4 units).
         """
-        drop = training and 0 < self.dropout < 1  # Keras takes a rate of 1 for none
-        z = _product(x, self.kernel, self.get_dropout_mask(x) if drop else None)
+        if training and 0 < self.dropout < 1:  # Keras takes a rate of 1 for none
+            x *= self.get_dropout_mask(x)
+        z = keras.ops.matmul(x, self.kernel)
         return z if self.bias is None else z + self.bias
 
     def step(self, z, h, c, U, p, training=False):
@@ -152,9 +158,9 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
         Returns:
             h', c', each (batch, units).
         """
-        drop = training and 0 < self.recurrent_dropout < 1
-        masks = self.get_recurrent_dropout_mask(h) if drop else None
-        z_i, z_f, z_c, z_o = tf.split(z + _product(h, U, masks), 4, axis=-1)
+        if training and 0 < self.recurrent_dropout < 1:
+            h *= self.get_recurrent_dropout_mask(h)
+        z_i, z_f, z_c, z_o = tf.split(z + keras.ops.matmul(h, U), 4, axis=-1)
         p_i, p_f, p_o = tf.unstack(p)
         i = self.recurrent_activation(z_i + p_i * c)
         f = self.recurrent_activation(z_f + p_f * c)
@@ -170,11 +176,3 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             "peephole_regularizer": keras.regularizers.serialize(self.peephole_regularizer),
             "peephole_constraint": keras.constraints.serialize(self.peephole_constraint),
         }
-
-
-def _product(x, kernel, masks):
-    """(..., 4 units): x kernel, under no dropout mask, one, or a list of one for each gate."""
-    if isinstance(masks, list):
-        gates = zip(masks, tf.split(kernel, 4, axis=1), strict=True)
-        return tf.concat([keras.ops.matmul(x * mask, part) for mask, part in gates], axis=-1)
-    return keras.ops.matmul(x if masks is None else x * masks, kernel)

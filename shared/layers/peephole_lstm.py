@@ -19,7 +19,7 @@ class PeepholeLSTM(keras.layers.RNN):
     whose gradient is written out by hand: as fast as PyTorch's LSTM, but without a second-order
     gradient. XLA compiles it anew for each new length of x, in about a second: pad to few lengths.
     Everything else, all that an export holds included, is a plain loop of the cell's steps: inference,
-    eager mode, `unroll`, `recurrent_dropout`, other activations.
+    eager mode, `unroll`, other activations.
 
     Args:
         units: size of h and c.
@@ -138,7 +138,6 @@ class PeepholeLSTM(keras.layers.RNN):
         return (
             not tf.executing_eagerly()
             and not self.unroll
-            and not self.cell.recurrent_dropout  # Keras drops h by another mask for each gate
             and self.activation is keras.activations.tanh
             and self.recurrent_activation is keras.activations.sigmoid
         )
@@ -148,9 +147,10 @@ class PeepholeLSTM(keras.layers.RNN):
         cell = self.cell
         if 0 < cell.dropout < 1:
             x *= cell.get_dropout_mask(x[:, 0])[:, tf.newaxis]
+        drop = cell.get_recurrent_dropout_mask(h) if 0 < cell.recurrent_dropout < 1 else None
         b = tf.zeros([4 * self.units], x.dtype) if cell.bias is None else cell.bias
         weights = cell.kernel, cell.recurrent_kernel, b, cell.peephole_kernel
-        ys, h, c = peephole_lstm(x, h, c, *map(tf.convert_to_tensor, weights), mask)
+        ys, h, c = peephole_lstm(x, h, c, *map(tf.convert_to_tensor, weights), mask, drop)
         zero = tf.zeros([], h.dtype)
         if mask is None:
             y = h if x.shape[1] else tf.where(tf.shape(x)[1] > 0, h, zero)

@@ -35,6 +35,8 @@ class RecurrentStack(keras.layers.Layer):
         bidirectional: read each layer's sequence in both directions, outputs concatenated.
         dropout: fraction of the features dropped between the layers, in training; the same ones at
             every step (Gal & Ghahramani 2016).
+        recurrent_dropout: fraction of h dropped on its way to the next step, in training; the same
+            features at every step.
         seed: of the dropout.
 
     Call arguments:
@@ -59,6 +61,7 @@ class RecurrentStack(keras.layers.Layer):
         layers=1,
         bidirectional=False,
         dropout=0.0,
+        recurrent_dropout=0.0,
         seed=None,
         **kwargs,
     ):
@@ -73,6 +76,7 @@ class RecurrentStack(keras.layers.Layer):
         self.layers = layers
         self.bidirectional = bidirectional
         self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
         self.seed = seed
         self.supports_masking = True
         self.states_per_layer = (2 if "lstm" in cell else 1) * (2 if bidirectional else 1)
@@ -88,6 +92,8 @@ class RecurrentStack(keras.layers.Layer):
             self.units,
             return_sequences=True,
             return_state=True,
+            recurrent_dropout=self.recurrent_dropout,
+            seed=None if self.seed is None else self.seed + 1000 + i,
             dtype=self.dtype_policy,
             name=f"{self.cell}_{i}",
         )
@@ -163,7 +169,7 @@ class RecurrentStack(keras.layers.Layer):
 
     def get_config(self):
         """Every argument of `__init__`."""
-        names = ("cell", "units", "layers", "bidirectional", "dropout", "seed")
+        names = ("cell", "units", "layers", "bidirectional", "dropout", "recurrent_dropout", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

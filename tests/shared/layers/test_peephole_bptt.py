@@ -15,6 +15,7 @@ from shared.layers.recurrent import RecurrentStack
 
 ROOT = pathlib.Path(__file__).parents[3]
 D, H = 3, 5
+CELL_OPTIONS = "use_bias", "dropout", "recurrent_dropout", "seed"
 
 
 def arrays(rows, steps, seed=0):
@@ -60,6 +61,7 @@ def xla_functions(step, *given):
         {},
         {"use_bias": False},
         {"dropout": 0.4, "seed": 3},
+        {"recurrent_dropout": 0.4, "seed": 3},
         {"go_backwards": True},
         {"zero_output_for_mask": True},
         {"return_sequences": False},
@@ -71,7 +73,7 @@ def test_it_is_the_loop_of_the_cell(options, masked, rows):
     mask = tf.constant(np.random.default_rng(2).random((rows, 7)) < 0.6) if masked else None
     options = {"return_sequences": True, "return_state": True, **options}
     layer = PeepholeLSTM(H, **options)
-    cell_options = {k: options.pop(k) for k in ("use_bias", "dropout", "seed") if k in options}
+    cell_options = {k: options.pop(k) for k in CELL_OPTIONS if k in options}
     plain = keras.layers.RNN(PeepholeLSTMCell(H, **cell_options), **options)
     for made in layer, plain:
         made.build((rows, 7, D))
@@ -89,7 +91,7 @@ def test_it_is_the_loop_of_the_cell(options, masked, rows):
     [
         ({}, True),
         ({"dropout": 0.3}, True),
-        ({"recurrent_dropout": 0.3}, False),
+        ({"recurrent_dropout": 0.3}, True),
         ({"activation": "relu"}, False),
         ({"recurrent_activation": "hard_sigmoid"}, False),
         ({"unroll": True}, False),
