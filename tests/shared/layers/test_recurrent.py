@@ -235,6 +235,16 @@ def test_dropout_is_between_the_layers_in_training_only():
     assert np.abs(states[1] - plain[1][1]).max() > 1e-3
 
 
+@pytest.mark.parametrize("cell", CLASSES)
+def test_recurrent_dropout_is_of_every_cell_in_training_only(cell):
+    x = random(B, T, D)
+    plain, dropping = stack_of(cell), stack_of(cell, recurrent_dropout=0.5)
+    np.testing.assert_allclose(dropping(x)[0], plain(x)[0], atol=1e-6)
+    trained, _ = dropping(x, training=True)
+    np.testing.assert_allclose(trained[:, 0], plain(x)[0][:, 0], atol=1e-6)  # h was zero before it
+    assert np.abs(trained - plain(x)[0]).max() > 0.01
+
+
 def test_seeds_make_weights_and_dropout_come_again():
     x = random(B, T, D)
 
