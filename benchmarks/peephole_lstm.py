@@ -251,7 +251,7 @@ def measure(options):
             )
             for shape in several
         }
-        for name in LAYERS
+        for name in list(LAYERS)[: 1 if options.dry_run else None]
     }
     measured["extras"] = {str(shape): extras(shape) for shape in several}
     measured["cores"] = {str(shape): cores(shape) for shape in several}
