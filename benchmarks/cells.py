@@ -63,7 +63,7 @@ def main(argv=None):
             return
         cells = [(cell, seed) for seed in options.seeds for cell in SETTINGS]
         if options.dry_run:
-            for cell, seed in cells:
+            for cell, seed in cells[:1]:
                 subprocess.run(command(cell, seed, options, "--dry-run"), check=True)
             return
         rows = [train(cell, seed, options) for cell, seed in cells]

@@ -57,7 +57,7 @@ def peephole_lstm(x, h, c, W, U, b, p, mask=None, drop=None):
     """
     # XLA runs the element-wise half of a step on one core, so two halves of the batch run side by side.
     whole = x.shape[0] == 1 or tf.config.list_physical_devices("GPU")
-    middle = tf.shape(x)[0] // 2
+    middle = (x.shape[0] or tf.shape(x)[0]) // 2
     halves = [slice(None)] if whole else [slice(None, middle), slice(middle, None)]
 
     def rows(half, *tensors):
@@ -109,6 +109,8 @@ def _forward(b, x, h, c, W, U, p, mask, drop):
             real = masks.read(t)
             h_new, c_new = tf.where(real, h_new, h), tf.where(real, c_new, c)
         gates = gates.write(t, tf.concat([i, f, g, o], axis=-1))
+        h_new.set_shape(h.shape)  # which may be known where that of x is not
+        c_new.set_shape(c.shape)
         return t + 1, h_new, c_new, gates, hs.write(t, h_new), cs.write(t, c_new)
 
     _, h, c, gates, hs, cs = tf.while_loop(
@@ -150,6 +152,7 @@ def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask, drop):
     back = {"b": U, "transpose_b": True} if x.shape[1] == 1 else {"b": tf.transpose(U)}
 
     def step(t, dh, dc, dzs):
+        shapes = dh.shape, dc.shape
         dy, c, c_new, gates = [a.read(t) for a in arrays]
         i, f, g, o = tf.split(gates, 4, axis=-1)
         squashed = tf.tanh(c_new)
@@ -169,6 +172,8 @@ def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask, drop):
         dc = dc * f + dz_i * p_i + dz_f * p_f
         if mask is not None:
             dh, dc = dh + past_h, dc + past_c
+        dh.set_shape(shapes[0])
+        dc.set_shape(shapes[1])
         return t - 1, dh, dc, dzs.write(t, dz)
 
     _, dh, dc, dzs = tf.while_loop(

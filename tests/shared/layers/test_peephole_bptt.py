@@ -176,6 +176,25 @@ def test_another_length_is_not_traced_again():
     ]
 
 
+@pytest.mark.parametrize("known", ["x", "state"])
+def test_shapes_may_be_known_in_part(known):
+    x, h, c, *_ = arrays(4, 3)
+    layer = PeepholeLSTM(H, return_state=True)
+    spec = [
+        tf.TensorSpec([4 if known == "x" else None, None, D]),
+        *[tf.TensorSpec([4 if known == "state" else None, H])] * 2,
+    ]
+
+    @tf.function(input_signature=spec)
+    def gradients(x, h, c):
+        with tf.GradientTape() as tape:
+            tape.watch([x, h, c])
+            loss = sum(map(tf.reduce_sum, layer(x, initial_state=[h, c], training=True)))
+        return tape.gradient(loss, [x, h, c])
+
+    assert [g.shape for g in gradients(x, h, c)] == [x.shape, h.shape, c.shape]
+
+
 def test_sums_of_sixteen_bits_are_made_in_thirty_two():
     ones = tf.ones([40, 50, H], tf.bfloat16)  # a sum in bfloat16 stays at 256
     np.testing.assert_array_equal(tf.cast(peephole_bptt._sum(ones), tf.float32), np.full(H, 2000))
