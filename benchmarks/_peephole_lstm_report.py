@@ -27,7 +27,7 @@ def tables(measured):
         "once": _once(measured["once"]),
         "extras": _ratios(measured["extras"], "a train step costs, times the plain one"),
         "cores": _ratios(measured["cores"], "cores kept busy by a train step"),
-        "growth": _growth(measured["growth"]),
+        "growth": _growth(measured["growth"]) + "\n![growth](results/peephole_lstm.png)\n",
     }
 
 

@@ -1,11 +1,10 @@
-"""The recurrent cells against each other: Penn Treebank, equal parameters, equal time.
+"""The recurrent cells against each other: Penn Treebank, equal parameters, equal epochs.
 
-    python -m benchmarks.cells --data-dir DIR                 # 4 cells, 20 minutes each
-    python -m benchmarks.cells --data-dir DIR --seeds 1 2 3   # three times that
+    python -m benchmarks.cells --data-dir DIR                 # a run for each of 4 cells
+    python -m benchmarks.cells --data-dir DIR --seeds 1 2 3   # three for each
 
-Each is a run of the app's own `train`, in runs/cells, and one that was interrupted goes on. All have
-the recipe of the preset `ptb`, but the units that give them 2.65 M parameters, and the epochs that
-fill the time on the machine of results/cells.json. The table is in README.md.
+Each is a run of the app's own `train`, in runs/cells, and one that was interrupted goes on. The units
+give each about 2.65 M parameters. The table is in README.md.
 """
 
 import pathlib

@@ -26,7 +26,7 @@ class Config:
     epochs: int = 8  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd wants a rate of about 20, a norm of 0.25
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # PyTorch's example: sgd, rate 20, norm 0.25
     learning_rate: float = 0.006  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight

@@ -141,7 +141,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             (batch, 4 units) or (time, batch, 4 units).
         """
         if training and 0 < self.dropout < 1:  # Keras takes a rate of 1 for none
-            x *= self.get_dropout_mask(x)
+            x = x * self.get_dropout_mask(x)
         z = keras.ops.matmul(x, self.kernel)
         return z if self.bias is None else z + self.bias
 
@@ -159,7 +159,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             h', c', each (batch, units).
         """
         if training and 0 < self.recurrent_dropout < 1:
-            h *= self.get_recurrent_dropout_mask(h)
+            h = h * self.get_recurrent_dropout_mask(h)
         z_i, z_f, z_c, z_o = tf.split(z + keras.ops.matmul(h, U), 4, axis=-1)
         p_i, p_f, p_o = tf.unstack(p)
         i = self.recurrent_activation(z_i + p_i * c)

@@ -16,8 +16,8 @@ class PeepholeLSTM(keras.layers.RNN):
 
     It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights, in either of
     two ways. In training, inside a graph (`fit`, `tf.function`), it is `peephole_bptt.peephole_lstm`,
-    whose gradient is written out by hand: as fast as PyTorch's LSTM, but without a second-order
-    gradient. XLA compiles it anew for each new length of x, in about a second: pad to few lengths.
+    whose gradient is written out by hand: faster, but without a second-order gradient. XLA compiles
+    it anew for each new shape of x, which takes a moment: pad to few lengths.
     Everything else, all that an export holds included, is a plain loop of the cell's steps: inference,
     eager mode, `unroll`, other activations.
 
