@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from . import _timing
+from shared import results
 
 OURS = "PeepholeLSTM"
 
@@ -47,7 +47,7 @@ def _times(rows, kind):
         )
         for row in rows
     ]
-    return _timing.table(["batch, time, input, units", OURS, *others], body)
+    return results.table(["batch, time, input, units", OURS, *others], body)
 
 
 def _once(measured):
@@ -62,7 +62,7 @@ def _once(measured):
         for shape, m in shapes.items()
     ]
     names = ["layer", "batch, time, input, units", "first step", "another length", "it again"]
-    return _timing.table([*names, "memory of training"], body)
+    return results.table([*names, "memory of training"], body)
 
 
 def _ratios(measured, what):
@@ -71,7 +71,7 @@ def _ratios(measured, what):
         (shape.strip("()[]"), *(f"{row[name]:.2f}" for name in names))
         for shape, row in measured.items()
     ]
-    return _timing.table([f"{what}: batch, time, input, units", *names], body)
+    return results.table([f"{what}: batch, time, input, units", *names], body)
 
 
 def _growth(axes):
@@ -86,7 +86,7 @@ def _growth(axes):
         for axis, found in axes.items()
         for row in found
     ]
-    return _timing.table(["along", "batch, time, input, units", *names], body)
+    return results.table(["along", "batch, time, input, units", *names], body)
 
 
 def draw(axes, path):

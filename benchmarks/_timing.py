@@ -58,12 +58,6 @@ def worker(python, module, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def table(names, rows):
-    """A Markdown table."""
-    lines = [names, ["---"] * len(names), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
-
-
 def put(name, text):
     """Puts text between the comments `<!-- name -->` and `<!-- /name -->` of the README."""
     place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)

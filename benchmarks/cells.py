@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 
+from shared import results
 from shared.files import read_json, write_json
 from shared.provenance import hardware, versions
 
@@ -94,7 +95,7 @@ def table(rows):
             )
         )
     names = "cell, units, epochs, minutes, seeds, test perplexity, least to most"
-    return _timing.table(names.split(", "), body)
+    return results.table(names.split(", "), body)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from apps.language_model.config import Config
 from apps.language_model.model import build
+from shared import results
 from shared.batching import windows
 from shared.files import read_json, write_json
 from shared.provenance import hardware, versions
@@ -87,7 +88,7 @@ def table(rows):
         )
         for row in rows
     ]
-    return _timing.table(["batch, window, units", *names], body)
+    return results.table(["batch, window, units", *names], body)
 
 
 if __name__ == "__main__":

@@ -77,9 +77,8 @@ def app_table(folder):
         )
         for r in _recorded(folder)
     ]
-    return _table(
-        "preset, data, metric, result, baseline, peers, parameters, training, command", rows
-    )
+    names = "preset, data, metric, result, baseline, peers, parameters, training, command"
+    return table(names.split(", "), rows)
 
 
 def apps_table(apps):
@@ -94,7 +93,8 @@ def apps_table(apps):
             link = f"[{folder.name}](apps/{folder.name}/README.md)"
             what = (link, task, shape, r["notes"]["data"], result, baseline, _peers(r))
             rows.append((*what, _minutes(r), f"`{r['command']}`"))
-    return _table("app, task, shape, data, result, baseline, peers, time, command", rows)
+    names = "app, task, shape, data, result, baseline, peers, time, command"
+    return table(names.split(", "), rows)
 
 
 def _recorded(folder):
@@ -119,8 +119,8 @@ def _minutes(r):
     return f"{r['seconds'] / 60:.0f} min" if r["seconds"] >= 90 else f"{r['seconds']:.0f} s"
 
 
-def _table(names, rows):
-    names = names.split(", ")
+def table(names, rows):
+    """A Markdown table: names of the columns, and rows of as many values."""
     lines = [names, ["---"] * len(names), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 

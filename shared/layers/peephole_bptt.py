@@ -25,9 +25,9 @@ and of the weights, summed over all steps and rows:
     dW = x^T dz     dU = h^T dz     db = dz     dp_i = dz_i * c     dp_f = dz_f * c     dp_o = dz_o * c'
 
 What makes it fast: of the products, only h U and dz U^T are inside the loops, the others are made for
-all steps at once; i, f, g, o and c are kept from the forward loop, where TensorFlow's own gradient keeps every
-intermediate value; and XLA compiles the loops, which cost TensorFlow's executor microseconds an operation.
-XLA is also why this is for training only: a SavedModel must not hold it.
+all steps at once; i, f, g, o and c are kept from the forward loop, where TensorFlow's own gradient
+keeps every intermediate value; and XLA compiles the loops, which are many small operations. XLA is
+also why this is for training only: a SavedModel must not hold it.
 
 Sources: Werbos 1990, "Backpropagation through time"; Gers & Schmidhuber 2000; Greff et al. 2017.
 """
