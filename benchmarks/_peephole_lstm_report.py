@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from shared import results
+from shared.files import read_json
 
 OURS = "PeepholeLSTM"
 
@@ -89,8 +90,9 @@ def _growth(axes):
     return results.table(["along", "batch, time, input, units", *names], body)
 
 
-def draw(axes, path):
-    """A panel for each axis along which the cost grows."""
+def draw(path):
+    """Of results/*.json, beside it as PNG: a panel for each axis along which the cost grows."""
+    axes = read_json(path)["growth"]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     titles = {"T": (1, "time"), "H": (3, "units"), "B": (0, "batch")}
     for panel, (axis, rows) in zip(figure.subplots(1, 3), axes.items(), strict=True):
@@ -106,4 +108,4 @@ def draw(axes, path):
         panel.set_ylabel("train step, ms")
         panel.grid(alpha=0.3, which="both")
         panel.legend()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path.with_suffix(".png"), dpi=100)

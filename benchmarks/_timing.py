@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+from shared.files import read_json, write_json
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 README = pathlib.Path(__file__).parent / "README.md"
 
@@ -58,8 +60,32 @@ def worker(python, module, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def put(name, text):
-    """Puts text between the comments `<!-- name -->` and `<!-- /name -->` of the README."""
-    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    old = README.read_text(encoding="utf-8")
-    README.write_text(place.sub(lambda found: found[1] + text + found[2], old), encoding="utf-8")
+def publish(name, tables, measured, options):
+    """Prints the tables; but in a dry run, puts them into the README and what was measured beside it.
+
+    Args:
+        name: of the benchmark: results/<name>.json.
+        tables: function of what was measured: {place: table}, for the README's comments
+            `<!-- place -->` and `<!-- /place -->`.
+        measured: what was measured; with --tables, what results/<name>.json has is taken instead.
+        options: of `parser`.
+    """
+    path = RESULTS / f"{name}.json"
+    if options.tables:
+        measured = read_json(path)
+    made = tables(measured)
+    for place, table in made.items():
+        print(f"\n{place}\n{table}", end="")
+    if options.dry_run:
+        return
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, measured)
+    text = README.read_text(encoding="utf-8")
+    for place, table in made.items():
+        text = re.sub(
+            rf"(<!-- {place} -->\n).*?(<!-- /{place} -->)",
+            lambda found, table=table: found[1] + table + found[2],
+            text,
+            flags=re.DOTALL,
+        )
+    README.write_text(text, encoding="utf-8")

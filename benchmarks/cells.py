@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from shared import results
-from shared.files import read_json, write_json
+from shared.files import read_json
 from shared.provenance import hardware, versions
 
 from . import _timing
@@ -56,25 +56,23 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/cells"))
     options = parser.parse_args(argv)
-    path = _timing.RESULTS / "cells.json"
+    measured = None
     if not options.tables:
         if not options.data_dir:
             print("skipped: --data-dir names the folder with the Penn Treebank")
             return
         cells = [(cell, seed) for seed in options.seeds for cell in SETTINGS]
         if options.dry_run:
-            for cell, seed in cells[:1]:
-                subprocess.run(command(cell, seed, options, "--dry-run"), check=True)
+            subprocess.run(command(*cells[0], options, "--dry-run"), check=True)
             return
         rows = [train(cell, seed, options) for cell, seed in cells]
-        write_json(path, {"hardware": hardware(), "versions": versions(), "rows": rows})
-    text = table(read_json(path)["rows"])
-    _timing.put("cells", text)
-    print(text, end="")
+        measured = {"hardware": hardware(), "versions": versions(), "rows": rows}
+    _timing.publish("cells", tables, measured, options)
 
 
-def table(rows):
-    """A row for each cell: the mean over the seeds, and the least and the most."""
+def tables(measured):
+    """A row for each cell: the mean over the seeds, the least and the most: {place: table}."""
+    rows = measured["rows"]
     body = []
     for cell in SETTINGS:
         mine = [row for row in rows if row["cell"] == cell]
@@ -95,7 +93,7 @@ def table(rows):
             )
         )
     names = "cell, units, epochs, minutes, seeds, test perplexity, least to most"
-    return results.table(names.split(", "), body)
+    return {"cells": results.table(names.split(", "), body)}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from apps.language_model.config import Config
 from apps.language_model.model import build
 from shared import results
 from shared.batching import windows
-from shared.files import read_json, write_json
 from shared.provenance import hardware, versions
 
 from . import _timing
@@ -68,18 +67,13 @@ def main(argv=None):
     parser = _timing.parser("benchmarks.language_model")
     parser.add_argument("--torch-python", help="a Python that has torch")
     options = parser.parse_args(argv)
-    path = _timing.RESULTS / "language_model.json"
-    measured = read_json(path) if options.tables else measure(options)
-    print(table(measured["rows"]), end="")
-    if options.dry_run:
-        return
-    if not options.tables:
-        write_json(path, measured)
-    _timing.put("language_model", table(measured["rows"]))
+    measured = None if options.tables else measure(options)
+    _timing.publish("language_model", tables, measured, options)
 
 
-def table(rows):
-    """Tokens a second."""
+def tables(measured):
+    """Tokens a second: {place in README.md: table}."""
+    rows = measured["rows"]
     names = [name for name in rows[0] if name != "size"]
     body = [
         (
@@ -88,7 +82,7 @@ def table(rows):
         )
         for row in rows
     ]
-    return results.table(["batch, window, units", *names], body)
+    return {"language_model": results.table(["batch, window, units", *names], body)}
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared.files import read_json, write_json
 from shared.layers.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
 from shared.provenance import hardware, versions
 
 from . import _peephole_lstm_report, _timing
+from ._peephole_lstm_report import tables
 
 SHAPES = [
     (20, 35, 200, 200),
@@ -267,18 +267,10 @@ def main(argv=None):
     if options.once:
         print(json.dumps(once(options.once[0], tuple(json.loads(options.once[1])))))
         return
-    path = _timing.RESULTS / "peephole_lstm.json"
-    measured = read_json(path) if options.tables else measure(options)
-    tables = _peephole_lstm_report.tables(measured)
-    for name, table in tables.items():
-        print(f"\n{name}\n{table}", end="")
-    if options.dry_run:
-        return
-    if not options.tables:
-        write_json(path, measured)
-    for name, table in tables.items():
-        _timing.put(name, table)
-    _peephole_lstm_report.draw(measured["growth"], path.with_suffix(".png"))
+    measured = None if options.tables else measure(options)
+    _timing.publish("peephole_lstm", tables, measured, options)
+    if not options.dry_run:
+        _peephole_lstm_report.draw(_timing.RESULTS / "peephole_lstm.json")
 
 
 if __name__ == "__main__":

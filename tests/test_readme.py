@@ -89,6 +89,17 @@ def test_tables_are_those_of_the_results(capsys):
     results.main(["--check"])
 
 
+def test_tables_of_benchmarks_are_those_of_their_results():
+    folder = ROOT / "benchmarks"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    places = dict.fromkeys(re.findall(r"<!-- ([a-z_]+) -->", text), "Not measured yet.\n")
+    for path in (folder / "results").glob("*.json"):
+        benchmark = importlib.import_module(f"benchmarks.{path.stem}")
+        places |= benchmark.tables(json.loads(path.read_text(encoding="utf-8")))
+    for place, table in places.items():
+        assert f"<!-- {place} -->\n{table}<!-- /{place} -->" in text
+
+
 def test_a_stale_table_is_seen(tmp_path, monkeypatch, capsys):
     app = tmp_path / "apps" / "toy"
     (app / "results").mkdir(parents=True)
