@@ -1,0 +1,145 @@
+"""Clients of a folder and of an address give the same."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from shared import clients
+from shared.clients import Folder, PredictError, Rest, connect
+
+
+def test_every_output_by_name(client):
+    answer = client.predict("serving_default", ["abc", "čas 早".encode(), ""])
+    assert answer["outputs"].tolist() == [b"ABC", "ČAS 早".encode(), b""]
+    assert answer["error"].tolist() == [b"", b"", b"nothing to say"]
+    assert answer["length"].tolist() == [3, 5, 0]
+    assert answer["length"].dtype == np.int32
+    np.testing.assert_array_equal(answer["score"], np.float32([3, 5, 0]) * np.float32(0.1))
+    assert answer["score"].dtype == np.float32
+
+
+def test_a_batch_of_none(client):
+    answer = client.predict("serving_default", [])
+    assert {name: column.shape for name, column in answer.items()} == dict.fromkeys(
+        ("outputs", "error", "length", "score"), (0,)
+    )
+
+
+def test_invalid_utf8_reaches_the_model(client):
+    answer = client.predict("serving_default", [b"a\xffb", os.fsdecode(b"a\xffb")])
+    assert answer["outputs"].tolist() == ["A\ufffdB".encode()] * 2
+
+
+def test_bytes_come_back_as_they_went(client):
+    rows = [b"\xff\0", b"\0", b"a\r\n", "\U0001f3b5".encode()]
+    assert client.predict("number", [b"1"])["number"].tolist() == [1.0]
+    assert client.predict("step", rows, state=np.zeros([4, 2]))["outputs"].tolist() == rows
+
+
+def test_params_are_repeated_or_passed_row_by_row(client):
+    answer = client.predict(
+        "generate", ["a", "b"], temperature=0.5, seed=np.array([3, 4]), loud=True, tag=["x", b"y"]
+    )
+    assert answer["outputs"].tolist() == [b"x A 0.50 3", b"y B 0.50 4"]
+
+
+def test_states_pass_through(client):
+    state = np.float32([[1, 2], [3, 4]])
+    answer = client.predict("step", ["a", "b"], state=state)
+    np.testing.assert_array_equal(answer["state"], state + np.float32(0.5))
+    assert answer["state"].dtype == np.float32
+
+
+def test_n_best(client):
+    answer = client.predict("n_best", ["a", "b"])
+    assert answer["outputs"].tolist() == [[b"a", b"a!", b"a?"], [b"b", b"b!", b"b?"]]
+    np.testing.assert_allclose(answer["scores"], [[-1 / 3, -2 / 3, -2 / 3]] * 2, rtol=1e-6)
+
+
+def test_binary_outputs(client):
+    answer = client.predict("sound", ["a", ""])
+    assert answer["wav_bytes"].tolist() == [b"RIFF\xff\x00a", b""]
+    assert answer["pair_bytes"].shape == (2, 2)
+
+
+def test_nan_and_infinity(client):
+    score = client.predict("score", ["", "ab", "abc"])["score"]
+    np.testing.assert_allclose(score, [np.nan, 0, np.log(2)], rtol=1e-6)
+
+
+def test_signatures(client, signatures):
+    assert sorted(client.signatures) == sorted(signatures)
+    inputs, outputs = client.signatures["step"]
+    assert {k: str(v) for k, v in inputs.items()} == {
+        "inputs": "string[batch]",
+        "state": "float32[batch, 2]",
+    }
+    assert sorted(outputs) == ["outputs", "state"]
+
+
+GENERATE = {"temperature": 1.0, "seed": 1, "loud": False, "tag": ""}
+
+
+@pytest.mark.parametrize(
+    ("signature", "params", "message"),
+    [
+        ("poem", {}, "no signature 'poem'; .*generate.*serving_default"),
+        ("serving_default", {"seed": 1}, "has no 'seed'.* inputs string\\[batch\\]"),
+        ("step", {}, "needs state .* float32\\[batch, 2\\]"),
+        ("step", {"state": 0.5}, "state is float32\\[batch, 2\\]"),
+        ("step", {"state": np.zeros([3, 2])}, "state .* \\(3, 2\\) for 2 inputs"),
+        ("generate", {**GENERATE, "seed": 0.5}, "seed is int64\\[batch\\], and not 0.5"),
+        ("generate", {**GENERATE, "seed": 2**70}, "seed is int64"),
+        ("generate", {**GENERATE, "temperature": "warm"}, "temperature is float32.* 'warm'"),
+        ("generate", {**GENERATE, "loud": "2"}, "loud is bool"),
+        ("number", {}, "StringToNumberOp could not correctly convert string: a"),
+    ],
+)
+def test_errors_of_a_call(client, signature, params, message):
+    with pytest.raises(PredictError, match=message) as caught:
+        client.predict(signature, ["a", "b"], **params)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_text_is_not_a_batch(client):
+    with pytest.raises(PredictError, match="list of texts"):
+        client.predict("serving_default", "text")
+
+
+def test_the_highest_version_by_number(folder):
+    assert Folder(folder).path.name == "10"
+    assert Folder(str(folder / "10")).path == folder / "10"
+
+
+def test_a_model_outside_of_versions(folder, tmp_path):
+    shutil.copytree(folder / "10", tmp_path / "model")
+    assert Folder(tmp_path / "model").predict("n_best", ["a"])["outputs"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("form", ["", "/", ":predict", "/metadata", "/versions/10"])
+def test_forms_of_an_address(server, form):
+    answer = Rest(f"{server}/v1/models/toy{form}").predict("serving_default", ["a"])
+    assert answer["outputs"].tolist() == [b"A"]
+
+
+def test_what_is_sent(server, requests):
+    client = connect(f"{server}/v1/models/toy")
+    client.predict("step", ["é", b"\xff"], state=np.zeros([2, 2]))
+    assert [path for path, _ in requests] == [
+        "/v1/models/toy/metadata",
+        "/v1/models/toy:predict",
+    ]
+    assert json.loads(requests[1][1]) == {
+        "signature_name": "step",
+        "inputs": {"inputs": ["é", {"b64": "/w=="}], "state": [[0.0, 0.0], [0.0, 0.0]]},
+    }
+
+
+def test_server_errors_are_read_though_they_are_not_json(server):
+    error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
+    assert clients._one_line(clients._server_error(error)) == "'café' is \"bad\""
+    assert clients._server_error(b'{"error": "caf\\u00e9"}') == "café"
+    assert clients._server_error(b"<html>gone</html>") == "<html>gone</html>"
