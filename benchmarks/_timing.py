@@ -3,13 +3,13 @@
 import argparse
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
 import time
 
 from shared.files import read_json, write_json
+from shared.results import put
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 README = pathlib.Path(__file__).parent / "README.md"
@@ -82,10 +82,5 @@ def publish(name, tables, measured, options):
     write_json(path, measured)
     text = README.read_text(encoding="utf-8")
     for place, table in made.items():
-        text = re.sub(
-            rf"(<!-- {place} -->\n).*?(<!-- /{place} -->)",
-            lambda found, table=table: found[1] + table + found[2],
-            text,
-            flags=re.DOTALL,
-        )
+        text = put(text, place, table)
     README.write_text(text, encoding="utf-8")

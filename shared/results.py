@@ -2,22 +2,22 @@
 
     python -m shared.results            # writes the tables again: `make results`
     python -m shared.results --check    # writes nothing; exits with 1 where a README differs
+    python -m shared.results --tried runs/language_model/wide    # keeps what another recipe gave
 
-A README says where its table goes, between the comments `<!-- results -->` and `<!-- /results -->`.
+A README says where its table goes, between the comments `<!-- results -->` and `<!-- /results -->`; an
+app's says where the recipes that were tried go, if any were: `<!-- tried -->` and `<!-- /tried -->`.
 """
 
 import argparse
 import ast
 import datetime
 import pathlib
-import re
 import sys
 
 from shared.errors import InputError, one_line
 from shared.files import read_json, write_json
 
 ROOT = pathlib.Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
 def headline(test):
@@ -97,6 +97,51 @@ def apps_table(apps):
     return table(names.split(", "), rows)
 
 
+def add_tried(run):
+    """Adds a run, finished or not, to results/tried/<preset>.json of its app; returns the path.
+
+    Raises:
+        InputError: there is no run, or no epoch of it came to its end.
+    """
+    from shared.provenance import PLACES  # imports TensorFlow, which the tables do without
+
+    run = pathlib.Path(run)
+    if not (run / "metrics.json").is_file():
+        raise InputError(f"{run}: no run there of which an epoch is done (metrics.json)")
+    about, metrics = read_json(run / "run.json"), read_json(run / "metrics.json")
+    row = {
+        "config": {k: v for k, v in about["config"].items() if k not in PLACES},
+        "epochs": len(metrics["history"]),
+        "seconds": metrics["seconds"],
+        "val_loss": min(epoch["val_loss"] for epoch in metrics["history"]),
+        **{name: about[name] for name in ("data", "hardware", "versions", "commit")},
+    }
+    path = ROOT / "apps" / about["app"] / "results" / "tried" / f"{about['preset']}.json"
+    rows = read_json(path) if path.exists() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, [*(old for old in rows if old["config"] != row["config"]), row])
+    return path
+
+
+def tried_table(folder):
+    """The table of recipes: a row for each run in `folder`/results/tried, the best first."""
+    rows = []
+    for path in sorted((folder / "results" / "tried").glob("*.json")):
+        runs = sorted(read_json(path), key=lambda run: run["val_loss"])
+        names = [name for run in runs for name in run["config"] if name != "epochs"]
+        differ = [
+            name
+            for name in dict.fromkeys(names)
+            if len({str(run["config"].get(name)) for run in runs}) > 1
+        ]
+        for run in runs:
+            settings = (f"{n} {run['config'][n]}" for n in differ if n in run["config"])
+            epochs = f"{run['epochs']} of {run['config']['epochs']}"
+            loss = f"{run['val_loss']:.3f}"
+            rows.append((f"`{path.stem}`", ", ".join(settings), epochs, _minutes(run), loss))
+    return table(["preset", "settings", "epochs", "time", "validation loss"], rows)
+
+
 def _recorded(folder):
     order = lambda r: (r["preset"] != "default", r["preset"])  # noqa: E731
     return sorted(map(read_json, (folder / "results").glob("*.json")), key=order)
@@ -125,30 +170,43 @@ def table(names, rows):
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
+def put(text, place, new):
+    """`text` with `new` between `<!-- place -->` and `<!-- /place -->`; None where it lacks them."""
+    begin, end = f"<!-- {place} -->\n", f"<!-- /{place} -->"
+    if begin not in text or end not in text:
+        return None
+    return text.partition(begin)[0] + begin + new + end + text.partition(end)[2]
+
+
 @one_line
 def main(argv=None):
     """Writes the tables of the READMEs, or checks them."""
     parser = argparse.ArgumentParser(prog="python -m shared.results", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where one differs")
-    check = parser.parse_args(argv).check
-    tables = {ROOT / "README.md": apps_table(ROOT / "apps")}
-    for app in ROOT.glob("apps/*/train.py"):
-        tables[app.parent / "README.md"] = app_table(app.parent)
-    stale = []
-    for readme, table in tables.items():
+    parser.add_argument("--tried", nargs="+", default=[], metavar="RUN", help="runs to be kept")
+    options = parser.parse_args(argv)
+    for run in options.tried:
+        print(add_tried(run))
+    tables = [(ROOT / "README.md", "results", apps_table(ROOT / "apps"))]
+    for app in sorted(path.parent for path in ROOT.glob("apps/*/train.py")):
+        tables.append((app / "README.md", "results", app_table(app)))
+        if (app / "results" / "tried").exists():
+            tables.append((app / "README.md", "tried", tried_table(app)))
+    stale = {}
+    for readme, place, text in tables:
         old = readme.read_text(encoding="utf-8")
-        if not PLACE.search(old):
+        new = put(old, place, text)
+        if new is None:
             raise InputError(
-                f"{readme} has no place for its table: <!-- results --> <!-- /results -->"
+                f"{readme} has no place for its table: <!-- {place} --> <!-- /{place} -->"
             )
-        new = PLACE.sub(lambda found, table=table: found[1] + table + found[2], old)
         if new != old:
-            stale.append(readme)
-            if not check:
+            stale[readme] = True
+            if not options.check:
                 readme.write_text(new, encoding="utf-8")
     for readme in stale:
-        print(f"{readme.relative_to(ROOT)} {'differs' if check else 'written'}")
-    if stale and check:
+        print(f"{readme.relative_to(ROOT)} {'differs' if options.check else 'written'}")
+    if stale and options.check:
         sys.exit(1)
 
 
