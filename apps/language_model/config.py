@@ -68,4 +68,12 @@ PRESETS = {
     ),
 }
 
-TINY = Config(units=8, layers=2, epochs=2, batch_size=64, window=64, max_tokens=5)
+TINY = Config(
+    units=8,
+    layers=2,
+    recurrent_dropout=0.1,
+    epochs=2,
+    batch_size=64,
+    window=64,
+    max_tokens=5,
+)

@@ -126,11 +126,25 @@ class RecurrentStack(keras.layers.Layer):
         for i, rnn in enumerate(self.rnns):
             if i:
                 x = self.dropouts[i - 1](x, training=training)
-            _choose_kernel(rnn, training)
+            self._prepare(rnn, training)
             initial = list(initial_state[n * i : n * (i + 1)])
             x, *last = rnn(x, initial_state=initial, mask=mask, training=training)
             states += last
         return x, states
+
+    def _prepare(self, rnn, training):
+        """Sets what Keras would choose otherwise than a model that is to be served needs it.
+
+        cuDNN in training only: the choice falls when the graph is traced, on the machine that traces
+        it, so a model exported on a machine with a GPU would carry CudnnRNN ops, and no CPU could
+        serve it. And no recurrent dropout in inference: Keras would not apply its masks, but draw
+        them, and the graph would hold the state of their seeds.
+        """
+        for layer in getattr(rnn, "forward_layer", None), getattr(rnn, "backward_layer", None), rnn:
+            if hasattr(layer, "use_cudnn"):
+                layer.use_cudnn = "auto" if training else False
+            if hasattr(layer, "cell"):
+                layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
 
     def step(self, x, states):
         """One step, for decoding and streaming: the cells themselves, without a loop over time.
@@ -171,14 +185,3 @@ class RecurrentStack(keras.layers.Layer):
         """Every argument of `__init__`."""
         names = ("cell", "units", "layers", "bidirectional", "dropout", "recurrent_dropout", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _choose_kernel(rnn, training):
-    """Lets Keras take cuDNN in training only.
-
-    Its choice falls when the graph is traced, on the machine that traces it: a model exported on a
-    machine with a GPU would carry CudnnRNN ops, and no CPU could serve it.
-    """
-    for layer in getattr(rnn, "forward_layer", None), getattr(rnn, "backward_layer", None), rnn:
-        if hasattr(layer, "use_cudnn"):
-            layer.use_cudnn = "auto" if training else False

@@ -245,6 +245,16 @@ def test_recurrent_dropout_is_of_every_cell_in_training_only(cell):
     assert np.abs(trained - plain(x)[0]).max() > 0.01
 
 
+@every
+def test_inference_holds_no_seed(cell, layers, bidirectional):
+    stack = stack_of(cell, layers, bidirectional, recurrent_dropout=0.5, dropout=0.5)
+    stack.build((B, T, D))
+    held = lambda f: {id(v) for v in f.get_concrete_function().graph.variables}  # noqa: E731
+    weights = {id(v.value) for v in stack.trainable_variables}
+    assert held(tf.function(lambda: stack(random(B, T, D), training=True)[0])) > weights
+    assert held(tf.function(lambda: stack(random(B, T, D), training=False)[0])) == weights
+
+
 def test_seeds_make_weights_and_dropout_come_again():
     x = random(B, T, D)
 
