@@ -112,11 +112,9 @@ def with_cache(folder, config, size):
     """
     client = Folder(folder)
     vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
-    texts = {}
-    for split in ("valid", "test"):
-        lines = data.examples(config, split)
-        ids = data.encode(vocabulary, lines)
-        texts[split] = (ids, *_one_by_one(client, lines, config, f"{split}, token by token"))
+    lines = {split: data.examples(config, split) for split in ("valid", "test")}
+    answers = _one_by_one(client, lines, config)
+    texts = {s: (data.encode(vocabulary, lines[s]), *answers[s]) for s in lines}
     best = (np.inf,)
     for theta in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
         cached = _cached(*texts["valid"], size, theta)
@@ -130,18 +128,25 @@ def with_cache(folder, config, size):
     }
 
 
-def _one_by_one(client, lines, config, title):
-    """h before each token, (tokens, units), and the log-probability of each, (tokens,)."""
+def _one_by_one(client, texts, config):
+    """Reads texts, {split: lines}, side by side, a row each and a token at a time.
+
+    Returns:
+        {split: (h before each token, (tokens, units); the log-probability of each, (tokens,))}.
+    """
     cut = (lambda line: line.encode().split()) if config.unit == "word" else list
-    tokens = [token for line in lines for token in [*cut(line), "\n"]]
-    answer = client.predict("start", [""])
+    tokens = [[token for line in lines for token in [*cut(line), "\n"]] for lines in texts.values()]
+    answers = [(np.zeros((len(t), config.units), np.float32), np.zeros(len(t))) for t in tokens]
+    answer = client.predict("start", [""] * len(texts))
     top = answer["state"].shape[1] // config.layers * (config.layers - 1)
-    h, log_p = np.zeros((len(tokens), config.units), np.float32), np.zeros(len(tokens))
-    for i, token in enumerate(tqdm(tokens, desc=title, mininterval=1)):
-        h[i] = answer["state"][0, top : top + config.units]
-        answer = client.predict("step", [token], state=answer["state"])
-        log_p[i] = answer["log_probability"][0]
-    return h, log_p
+    for i in tqdm(range(max(map(len, tokens))), desc="token by token", mininterval=1):
+        h = answer["state"][:, top : top + config.units]
+        now = [t[i] if i < len(t) else "\n" for t in tokens]  # a text that is over waits
+        answer = client.predict("step", now, state=answer["state"])
+        for row, (hs, log_p) in enumerate(answers):
+            if i < len(log_p):
+                hs[i], log_p[i] = h[row], answer["log_probability"][row]
+    return dict(zip(texts, answers, strict=True))
 
 
 def _cached(ids, h, log_p, size, theta, block=500):

@@ -22,9 +22,11 @@ def test_the_cache_is_its_formula():
 def test_tokens_one_by_one_are_the_text_at_once(trained):
     tiny = trained("language_model")
     client = evaluate.Folder(tiny.saved_model)
-    lines = ["the statement", "", "a class"]
-    _, log_p = evaluate._one_by_one(client, lines, tiny.config.TINY, "test")
-    total, tokens = evaluate._carried(client, lines)
-    assert len(log_p) == tokens
-    np.testing.assert_allclose(log_p.sum(), total, rtol=1e-4)
-    assert np.isclose(evaluate._mixed(log_p, np.zeros(tokens), 0.0), np.exp(-total / tokens))
+    texts = {"valid": ["the statement", "", "a class"], "test": ["a name"]}
+    answers = evaluate._one_by_one(client, texts, tiny.config.TINY)
+    for split, lines in texts.items():
+        h, log_p = answers[split]
+        total, tokens = evaluate._carried(client, lines)
+        assert len(h) == len(log_p) == tokens
+        np.testing.assert_allclose(log_p.sum(), total, rtol=1e-4)
+        assert np.isclose(evaluate._mixed(log_p, np.zeros(tokens), 0.0), np.exp(-total / tokens))
