@@ -20,16 +20,16 @@ from . import _timing
 
 UNITS = {"simple_rnn": 348, "gru": 313, "lstm": 300, "peephole_lstm": 300}  # 3.74 M parameters each
 # AdamW, since it depends on its rate less than SGD does: one rate has to be fair to four cells.
-RECIPE = """
-    --epochs 7 --layers 1 --dropout 0.3 --recurrent-dropout 0 --batch-size 20 --optimizer adamw
-    --learning-rate 0.003 --warmup-steps 300 --weight-decay 0 --clip-norm 1
-""".split()
+RECIPE = (
+    "--epochs 7 --layers 1 --dropout 0.3 --recurrent-dropout 0 --batch-size 20 --optimizer adamw "
+    "--learning-rate 0.003 --warmup-steps 300 --weight-decay 0 --clip-norm 1"
+)
 
 
 def command(cell, seed, options, *more):
     """The app's own command that trains a cell."""
     words = ["ptb", "--data-dir", options.data_dir, "--run", options.runs / f"{cell}_{seed}"]
-    words += ["--cell", cell, "--seed", seed, "--units", UNITS[cell], *RECIPE, *more]
+    words += ["--cell", cell, "--seed", seed, "--units", UNITS[cell], *RECIPE.split(), *more]
     return [sys.executable, "-m", "apps.language_model.train", *map(str, words)]
 
 
@@ -69,7 +69,7 @@ def main(argv=None):
     for cell, seed in chosen:  # 20 minutes each: every one is kept as soon as it is there
         row = train(cell, seed, options)
         rows = [r for r in before() if (r["cell"], r["seed"]) != (cell, seed)]
-        measured = {"hardware": hardware(), "versions": versions(), "recipe": " ".join(RECIPE)}
+        measured = {"hardware": hardware(), "versions": versions(), "recipe": RECIPE}
         _timing.publish("cells", tables, {**measured, "rows": [*rows, row]}, options)
 
 
@@ -77,7 +77,7 @@ def before():
     """The rows that were measured before by the same recipe."""
     path = _timing.RESULTS / "cells.json"
     measured = read_json(path) if path.exists() else {}
-    return measured["rows"] if measured.get("recipe") == " ".join(RECIPE) else []
+    return measured["rows"] if measured.get("recipe") == RECIPE else []
 
 
 def tables(measured):

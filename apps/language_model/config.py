@@ -23,6 +23,7 @@ class Config:
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
+    sampled_softmax: int = 0  # words drawn for the softmax of a step; 0: all, which is exact
     epochs: int = 8  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through

@@ -206,3 +206,66 @@ def test_the_tied_embedding_in_half_precision():
     y = layer(layer(tokens()), reverse=True)
     assert y.dtype == tf.bfloat16
     assert layer.bias.dtype == "float32"
+
+
+# --- The sampled softmax -------------------------------------------------------------------------
+
+
+def exact(model, ids, targets):
+    """The cross-entropy of every word by the full softmax, (batch, time)."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        targets, model(inputs(ids, [0, 0, 0]))
+    ).numpy()
+
+
+def test_the_sampled_sum_is_right_on_average():
+    """exp(loss) is the softmax's sum over exp(l_t): its mean over many draws, against the exact one."""
+    model = built(sampled_softmax=4, dropout=0.0, recurrent_dropout=0.0)
+    ids, targets = tokens(), tokens(seed=1)
+    embedding = model.get_layer("embedding")
+    embedding.embeddings.assign(embedding.embeddings * 0.5)
+    y = model(inputs(ids, [0, 0, 0]), training=True)
+    assert y.shape == (B, T, 5)
+    draw = tf.function(lambda: tf.exp(embedding.sampled_loss(y, targets)))
+    draws = np.stack([draw() for _ in range(4000)])
+    assert draws.std(0).min() > 0
+    error = draws.std(0) / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(0) - np.exp(exact(model, ids, targets))) < 5 * error + 1e-3).all()
+
+
+def test_all_words_but_one_sampled_are_nearly_the_softmax():
+    """Its gradients too, of every weight; the embedding's rows that come twice are summed."""
+    model = built(sampled_softmax=V - 1, dropout=0.0, recurrent_dropout=0.0)
+    ids, targets = tokens(), tokens(seed=1)
+    weights = np.random.default_rng(2).uniform(size=(B, T)).astype(np.float32)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    def gradients(training):
+        model.get_layer("stack").carried[0].assign(np.zeros((B, 5)))
+        with tf.GradientTape() as tape:
+            y = model(inputs(ids, [0, 0, 0]), training=training)
+            loss = model.compute_loss(None, targets, y, weights, training)
+            loss *= 1 if training else B * T / weights.sum()  # Keras's mean is over all
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
+
+    mean = [np.mean(g, 0) for g in zip(*(gradients(True) for _ in range(200)), strict=True)]
+    for variable, ours, theirs in zip(
+        model.trainable_variables, mean, gradients(False), strict=True
+    ):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, atol=0.1 * scale, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("sampled", [V, -1])
+def test_a_sampled_softmax_draws_fewer_words_than_there_are(sampled):
+    with pytest.raises(ValueError, match=f"0 .all words. to 10 .* Received: {sampled}"):
+        built(sampled_softmax=sampled)
+
+
+def test_a_model_with_a_sampled_softmax_is_saved_whole(tmp_path):
+    model = built(sampled_softmax=4)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    assert type(again) is lm.LanguageModel
+    assert again.get_layer("embedding").sampled == 4
+    np.testing.assert_array_equal(logits(again, tokens()), logits(model, tokens()))
