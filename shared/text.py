@@ -11,24 +11,25 @@ import pathlib
 
 import tensorflow as tf
 
+from shared import subwords
 from shared.errors import InputError
 from shared.files import write_text
+from shared.subwords import END, END_TOKEN, UNKNOWN, UNKNOWN_TOKEN
 
-END, UNKNOWN = 0, 1  # their ids, in every vocabulary
-END_TOKEN, UNKNOWN_TOKEN = "</s>", "<unk>"
-UNITS = ("word", "char")
+UNITS = ("word", "char", "subword")
 
 
 class Vocabulary(tf.Module):
-    """The tokens of a text, words or characters, and their ids.
+    """The tokens of a text (words, characters or subwords) and their ids.
 
     A line's end is a token too, `</s>`: a text of many lines is one stream of tokens. Words are what
     white space separates (ASCII white space, as `tf.strings.split` has it); characters are Unicode
-    code points. What the vocabulary lacks becomes `<unk>`, of which a character shows as U+FFFD.
+    code points; subwords are pieces of words, of which the first begins with a space. What the
+    vocabulary lacks becomes `<unk>`, of which a character shows as U+FFFD.
 
     Args:
         path: a file with one token a line; the line number is the id; `</s>` and `<unk>` come first.
-        unit: "word" or "char".
+        unit: "word", "char" or "subword".
 
     Raises:
         InputError: the file cannot be read, does not begin with the two special tokens, or has a
@@ -55,6 +56,7 @@ class Vocabulary(tf.Module):
                 f"{path}: the token {twice.decode(errors='replace')!r} stands there twice"
             )
         word, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        self._longest = max(len(token.decode(errors="replace")) for token in tokens)  # characters
         digest = hashlib.sha256(content).hexdigest()
         self._id_of = tf.lookup.StaticHashTable(
             _Asset(path, digest, tf.string, word, tf.int64, number), default_value=UNKNOWN
@@ -69,13 +71,15 @@ class Vocabulary(tf.Module):
 
         Args:
             lines: strings without line ends.
-            unit: "word" or "char".
+            unit: "word", "char" or "subword".
             path: the file to write.
-            size: at most so many tokens, the two special ones among them; None keeps all.
-            min_count: tokens that are rarer are left out.
+            size: at most so many tokens, the two special ones among them; None keeps all. Subwords
+                need one; 8,000 is usual.
+            min_count: tokens that are rarer are left out; of subwords, no two are joined that stand
+                side by side less often.
 
         Raises:
-            InputError: `size` has no room for the special tokens.
+            InputError: `size` has no room for the special tokens, or there is none for subwords.
         """
         if size is not None and size < 2:
             raise InputError(
@@ -84,10 +88,12 @@ class Vocabulary(tf.Module):
         counts = collections.Counter()
         for line in lines:
             # bytes.split cuts at the same white space as tf.strings.split; str.split cuts at more.
-            counts.update(line.encode().split() if unit == "word" else line.replace("\r", ""))
-        tokens = {t.decode() if unit == "word" else t: n for t, n in counts.items()}
+            counts.update(line.replace("\r", "") if unit == "char" else line.encode().split())
+        tokens = {t if unit == "char" else t.decode(): n for t, n in counts.items()}
         for special in END_TOKEN, UNKNOWN_TOKEN:
             tokens.pop(special, None)
+        if unit == "subword":
+            tokens, min_count = subwords.count(tokens, size, min_count), 0
         kept = [token for token, count in tokens.items() if count >= min_count]
         by_frequency = sorted(kept, key=lambda token: (-tokens[token], token))
         kept = [END_TOKEN, UNKNOWN_TOKEN, *by_frequency][:size]
@@ -99,6 +105,8 @@ class Vocabulary(tf.Module):
         text, _ = read(text)
         if self.unit == "word":
             return tf.strings.split(tf.strings.regex_replace(text, "\n", f" {END_TOKEN} "))
+        if self.unit == "subword":
+            return tf.ragged.map_flat_values(self._token_of.lookup, self._subwords(text))
         characters = tf.strings.unicode_split(text, "UTF-8")
         return tf.ragged.map_flat_values(
             lambda c: tf.where(tf.equal(c, "\n"), END_TOKEN, c), characters
@@ -106,6 +114,8 @@ class Vocabulary(tf.Module):
 
     def encode_ragged(self, text):
         """string (batch,) to ids, ragged int32 (batch, time)."""
+        if self.unit == "subword":
+            return tf.cast(self._subwords(read(text)[0]), tf.int32)
         lookup = lambda tokens: tf.cast(self._id_of.lookup(tokens), tf.int32)  # noqa: E731
         return tf.ragged.map_flat_values(lookup, self.tokens(text))
 
@@ -120,20 +130,35 @@ class Vocabulary(tf.Module):
         missing = tf.maximum(1 - tf.shape(ids)[1], 0)
         return tf.pad(ids, [[0, 0], [0, missing]], constant_values=END), lengths
 
+    def _subwords(self, text):
+        """string (batch,) of valid UTF-8 to ids, ragged int64 (batch, time); each word but once."""
+        words = tf.strings.split(tf.strings.regex_replace(text, "\n", f" {END_TOKEN} "))
+        unique, place = tf.unique(words.flat_values)
+        pieces = subwords.encode(unique, self._id_of, self._longest)
+        return words.with_values(tf.gather(pieces, place)).merge_dims(1, 2)
+
     def decode(self, ids, lengths):
-        """ids, int (batch, time), of which `lengths` (batch,) count, to text, string (batch,)."""
+        """ids, int (batch, time), of which `lengths` (batch,) count, to text, string (batch,).
+
+        Subwords keep the space before their first word: `join` drops it where a text begins.
+        """
         tokens = self.token(ids)
         keep = tf.sequence_mask(lengths, tf.shape(ids)[1])
         ragged = tf.ragged.boolean_mask(tokens, keep)
         if self.unit == "word":
             text = tf.strings.reduce_join(ragged, axis=-1, separator=" ")
             return tf.strings.regex_replace(text, " ?\n ?", "\n")
-        return tf.strings.reduce_join(ragged, axis=-1)
+        text = tf.strings.reduce_join(ragged, axis=-1)
+        return tf.strings.regex_replace(text, "\n ", "\n") if self.unit == "subword" else text
 
     def join(self, text, continuation):
         """Text and what follows it, string (batch,); between words stands a space."""
         if self.unit == "char":
             return text + continuation
+        if self.unit == "subword":  # which bring their spaces along
+            apart = tf.strings.regex_full_match(text, r"(?s).*\S")
+            bare = tf.strings.regex_replace(continuation, "^ ", "")
+            return text + tf.where(apart, continuation, bare)
         apart = tf.strings.regex_full_match(text, r"(?s).*\S") & (continuation != "")
         return text + tf.where(apart, " ", "") + continuation
 
@@ -141,7 +166,7 @@ class Vocabulary(tf.Module):
         """The text of each id, string of the same shape; a line's end is "\\n"."""
         tokens = self._token_of.lookup(tf.cast(ids, tf.int64))
         tokens = tf.where(tf.equal(ids, END), "\n", tokens)
-        if self.unit == "char":
+        if self.unit != "word":
             tokens = tf.where(tf.equal(ids, UNKNOWN), "\ufffd", tokens)
         return tokens
 

@@ -74,6 +74,7 @@ TINY = Config(
     units=8,
     layers=2,
     recurrent_dropout=0.1,
+    sampled_softmax=50,
     epochs=2,
     batch_size=64,
     window=64,

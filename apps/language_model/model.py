@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from shared.errors import InputError
 from shared.layers.recurrent import RecurrentStack
 
 
@@ -19,7 +20,15 @@ def build(config, vocabulary):
     Returns:
         an uncompiled `keras.Model` of {"tokens": int32 (batch, time), "carry": float32 (batch,)},
         in which batch is `config.batch_size`.
+
+    Raises:
+        InputError: `sampled_softmax` is not below the size of the vocabulary.
     """
+    if not 0 <= config.sampled_softmax < vocabulary.size:
+        raise InputError(
+            f"--sampled-softmax is from 0 (all words) to {vocabulary.size - 1}, for there are "
+            f"{vocabulary.size}. Received: {config.sampled_softmax}"
+        )
     tokens = keras.Input((None,), config.batch_size, dtype="int32", name="tokens")
     carry = keras.Input((), config.batch_size, dtype="float32", name="carry")
     embedding = TiedEmbedding(
@@ -125,18 +134,10 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         sampled: words drawn for `sampled_loss`; 0: it is not used.
         seed: of the draws.
         others: as of `ReversibleEmbedding`.
-
-    Raises:
-        ValueError: `sampled` is not below the size of the vocabulary.
     """
 
     def __init__(self, *args, sampled=0, seed=None, **kwargs):
         super().__init__(*args, **kwargs)
-        if not 0 <= sampled < self.input_dim:
-            raise ValueError(
-                f"a sampled softmax draws 0 (all words) to {self.input_dim - 1} of a vocabulary of "
-                f"{self.input_dim}. Received: {sampled}"
-            )
         self.sampled, self.seed = sampled, seed
         if sampled:
             self.draws = keras.random.SeedGenerator(seed)
