@@ -11,8 +11,10 @@ class Config:
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: str = ""  # folder with train.txt, valid.txt and test.txt, plain or .gz
-    unit: Literal["word", "char"] = "char"  # what a token is
-    vocabulary_size: int | None = None  # tokens kept, the most frequent; None keeps all
+    unit: Literal["word", "char", "subword"] = "char"  # what a token is
+    vocabulary_size: int | None = (
+        None  # tokens kept, the most frequent; None keeps all; subwords need one
+    )
     min_count: int = 1  # rarer tokens become <unk>; without any, it learns nothing of unknown words
 
     # Model

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from shared import export, results
 from shared.clients import Folder
-from shared.errors import one_line
+from shared.errors import InputError, one_line
 from shared.files import write_jsonl
 from shared.ngram import KneserNey
 from shared.text import END, Vocabulary
@@ -25,6 +25,7 @@ METRIC = {
     "word": "perplexity per word, ends of line counted, the state carried over the whole text",
     "char": "bits per character, ends of line counted, the state carried over the whole text",
 }
+METRIC["subword"] = METRIC["word"]
 
 
 def evaluate(folder, config, predictions=None):
@@ -49,17 +50,20 @@ def evaluate(folder, config, predictions=None):
     vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
     ngram = _ngram(vocabulary, config)
     characters = sum(len(line) + 1 for line in lines)
+    # However words are cut, a perplexity is one of words.
+    words = sum(len(line.encode().split()) + 1 for line in lines)
+    per = words if config.unit == "subword" else tokens
     scores = {
-        "perplexity": np.exp(-carried / tokens),
+        "perplexity": np.exp(-carried / per),
         "perplexity_each_line_alone": np.exp(
-            -alone["log_probability"].mean(dtype=float) * len(lines) / tokens
+            -alone["log_probability"].mean(dtype=float) * len(lines) / per
         ),
         "bits_per_character": -carried / np.log(2) / characters,
-        "baseline_perplexity": np.exp(-ngram["log_probability"] / tokens),
+        "baseline_perplexity": np.exp(-ngram["log_probability"] / per),
         "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
     }
     scores = {name: round(float(value), 3) for name, value in scores.items()}
-    headline = "perplexity" if config.unit == "word" else "bits_per_character"
+    headline = "bits_per_character" if config.unit == "char" else "perplexity"
     return {
         "metric": METRIC[config.unit],
         "value": scores[headline],
@@ -171,13 +175,13 @@ def _mixed(log_p, cached, weight):
 def _ngram(vocabulary, config):
     """The baseline: interpolated modified Kneser-Ney, of the order that is best on the valid text.
 
-    Words: sentence by sentence, as the literature has it. Characters: over the ends of lines, as the
-    model reads them.
+    Words and subwords: sentence by sentence, as the literature has it. Characters: over the ends of
+    lines, as the model reads them.
     """
     ids = {split: data.encode(vocabulary, data.examples(config, split)) for split in data.SPLITS}
-    end = END if config.unit == "word" else None
+    end = None if config.unit == "char" else END
     best = (-np.inf,)
-    for order in range(2, 7 if config.unit == "word" else 13):
+    for order in range(2, 13 if config.unit == "char" else 7):
         model = KneserNey.fit(ids["train"], order, vocabulary.size, end)
         valid = model.log_prob(ids["valid"]).sum()
         if valid <= best[0]:
@@ -206,6 +210,8 @@ def main(argv=None):
         """
         card = export.card_of(folder, __package__)
         config = Config(**{**card["config"], "data_dir": data_dir})
+        if cache and config.unit == "subword":
+            raise InputError("--cache is for models of words or characters")
         results.check_data(card["data"], data.digests(config))
         test = evaluate(folder, config)
         if cache:

@@ -108,7 +108,7 @@ class Server(tf.Module):
         ids, lengths = self.vocabulary.encode(text)
         log_p, _ = self._read(ids, lengths, self._begin(ids), scored=True)
         return {
-            "outputs": self.vocabulary.decode(ids, lengths - 1),
+            "outputs": self.vocabulary.join("", self.vocabulary.decode(ids, lengths - 1)),
             "log_probability": log_p,
             "tokens": lengths,
             "perplexity": tf.exp(-log_p / tf.cast(lengths, tf.float32)),

@@ -121,6 +121,24 @@ def test_figures(unit, small, trained, request):
     assert "\n" not in line
 
 
+def test_a_perplexity_of_subwords_is_one_of_words(small, tmp_path):
+    """Of the same log-probability, however many pieces the words have."""
+    config = dataclasses.replace(small, unit="subword", cell="gru", layers=1, vocabulary_size=200)
+    vocabulary = Vocabulary.build(
+        data.examples(config, "train"), "subword", tmp_path / "vocabulary.txt", 200
+    )
+    server = Server(build(config, vocabulary), config, vocabulary)
+    tf.saved_model.save(server, str(tmp_path / "1"), signatures=server.endpoints)
+    found = evaluate.evaluate(tmp_path / "1", config)
+    lines = data.examples(config, "test")
+    words = sum(len(line.split()) + 1 for line in lines)
+    assert found["tokens"] > words
+    log_p = -found["bits_per_character"] * np.log(2) * found["characters"]
+    np.testing.assert_allclose(np.log(found["perplexity"]), -log_p / words, rtol=1e-2)
+    assert found["value"] == found["perplexity"]
+    assert found["metric"] == evaluate.METRIC["word"]
+
+
 def test_the_run_recorded_the_figures_of_the_embedded_text(trained):
     app = trained("language_model")
     recorded = json.loads((app.run / "metrics.json").read_text(encoding="utf-8"))["test"]

@@ -36,13 +36,17 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=[("char", "peephole_lstm", 2), ("word", "gru", 1)], ids=str)
 def toy(request, tmp_path_factory):
+    return toy_of(*request.param, tmp_path_factory)
+
+
+def toy_of(unit, cell, layers, tmp_path_factory):
     """A Server on random weights, its vocabulary, and `logits`, the model called by itself."""
-    unit, cell, layers = request.param
     config = dataclasses.replace(
         TINY, unit=unit, cell=cell, layers=layers, units=7, batch_size=1, temperature=0.7
     )
     path = tmp_path_factory.mktemp("toy") / "vocabulary.txt"
-    vocabulary = Vocabulary.build(LONG.split("\n"), unit, path)
+    size = 60 if unit == "subword" else None
+    vocabulary = Vocabulary.build(LONG.split("\n"), unit, path, size)
     model = build(config, vocabulary)
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
@@ -419,3 +423,36 @@ def test_a_prompt_of_100_000_characters(exported):
     assert answer["outputs"][0].startswith(text)
     assert answer["error"] == ["", ""]
     assert answer["outputs"][1:] == call(exported, "serving_default", ["the"])["outputs"]
+
+
+# --- Subwords ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def subwords(tmp_path_factory):
+    return toy_of("subword", "lstm", 1, tmp_path_factory)
+
+
+def test_subwords_are_scored_and_shown_as_text(subwords):
+    texts = ["the cat", "a\n\ndog", "", UNKNOWN_TEXT, "catcat"]
+    answer = ask(subwords, "score", texts)
+    assert answer["outputs"] == [*texts[:3], "\ufffd\ufffd \ufffd", "catcat"]
+    for i, text in enumerate(texts):
+        ids, [n] = subwords.vocabulary.encode(tf.constant([f"{text}\n"]))
+        assert answer["tokens"][i] == n
+        close(answer["log_probability"][i], log_p(subwords, ids[0, :n].numpy().tolist()))
+
+
+def test_subwords_go_on_within_a_word(subwords):
+    """What follows a text begins with a space, or goes on with its last word."""
+    texts = ["the cat"] * 40
+    answer = ask(subwords, "generate", texts, **parameters(40, seed=np.arange(40), max_tokens=5))
+    within = [more for more in answer["continuation"] if more[:1].isalpha()]
+    apart = [more for more in answer["continuation"] if more[:1] == " "]
+    assert within
+    assert apart
+    for text, output, more in zip(texts, answer["outputs"], answer["continuation"], strict=True):
+        assert output == text + more
+    fresh = ask(subwords, "generate", ["the "] * 40, **parameters(40, seed=np.arange(40)))
+    for output, more in zip(fresh["outputs"], fresh["continuation"], strict=True):
+        assert output == "the " + more.removeprefix(" ")
