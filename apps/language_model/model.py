@@ -197,9 +197,9 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         times, words = tf.math.top_k(-e, self.sampled + 1)
         S, tau = words[:-1], -times[-1]
         log_p = tf.math.log(-tf.math.expm1(-tau * tf.gather(q, S)))
-        rows = _rows(tf.convert_to_tensor(self.embeddings), tf.concat([S, t], 0))
-        E_S, E_t = tf.split(rows, [self.sampled, -1])
-        b_S, b_t = tf.gather(self.bias, S), tf.gather(self.bias, t)
+        ids = tf.concat([S, t], 0)
+        E_S, E_t = tf.split(_rows(tf.convert_to_tensor(self.embeddings), ids), [self.sampled, -1])
+        b_S, b_t = tf.split(_rows(tf.convert_to_tensor(self.bias), ids), [self.sampled, -1])
         l_S = tf.matmul(y, E_S, transpose_b=True) + (b_S - log_p)  # (tokens, sampled)
         l_S = tf.where(t[:, tf.newaxis] == S, l_S.dtype.min, l_S)
         l_t = tf.reduce_sum(y * E_t, -1, keepdims=True) + b_t[:, tf.newaxis]  # (tokens, 1)
