@@ -9,7 +9,7 @@ OURS = "PeepholeLSTM"
 
 
 def line(times):
-    """Milliseconds of each layer, but those that say where a measurement was made."""
+    """Milliseconds of each layer; `shape` is left out."""
     return ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items() if name != "shape")
 
 

@@ -13,6 +13,7 @@ from shared.results import put
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 README = pathlib.Path(__file__).parent / "README.md"
+PEERS = "torch.nn.LSTM", "onnxruntime", "word_language_model"
 
 
 def parser(module):
@@ -61,7 +62,9 @@ def worker(python, module, *arguments):
 
 
 def publish(name, tables, measured, options):
-    """Prints the tables; but in a dry run, puts them into the README and what was measured beside it.
+    """Prints the tables, and unless it is a dry run, puts them into the README and keeps what was measured.
+
+    Nothing is kept where a peer is missing that was measured before, for it was not installed.
 
     Args:
         name: of the benchmark: results/<name>.json.
@@ -77,6 +80,11 @@ def publish(name, tables, measured, options):
     for place, table in made.items():
         print(f"\n{place}\n{table}", end="")
     if options.dry_run:
+        return
+    before, now = path.read_text() if path.exists() else "", json.dumps(measured)
+    missing = [peer for peer in PEERS if peer in before and peer not in now]
+    if missing:
+        print(f"\nnot kept, for it lacks what was measured before: {', '.join(missing)}")
         return
     path.parent.mkdir(exist_ok=True)
     write_json(path, measured)

@@ -8,6 +8,7 @@ A step function is all that decoding knows of a model:
 gets does not depend on the others beside it.
 """
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -97,3 +98,79 @@ def _uniform(seed, length):
     row = lambda s: tf.random.stateless_uniform([length], tf.stack([s, 0]), alg="philox")  # noqa: E731
     # The row more is for the empty batch, over which map_fn has nothing to stack.
     return tf.map_fn(row, tf.concat([seed, [0]], 0), fn_output_signature=tf.float32)[:-1]
+
+
+def beam_search(step, ids, states, *, beam, max_tokens, end, length_penalty=1.0, never=None):
+    """The likeliest continuations of each row that a beam finds.
+
+        score = log p(y) / ((5 + |y|) / 6) ^ length_penalty       |y|: tokens, the end among them
+
+    (Wu et al. 2016, equation 14.) The beam holds hypotheses that are at their end beside those that are
+    not, the best scores of both; a row is done when all of its beam is at its end. So the loop is run
+    as often as the longest of the answers has tokens, its end among them.
+
+    Args:
+        step: the step function.
+        ids: int32 (batch,), the token before the first.
+        states: the states before it.
+        beam: how many hypotheses are kept for a row, an int; 1 is greedy search.
+        max_tokens: int32 (batch,), the length at which a hypothesis is cut, then without its end.
+        end: the id that ends a hypothesis; it is not part of the answer.
+        length_penalty: 0 prefers what is short, 1 is nearly the mean over the tokens.
+        never: an id that is not taken, such as that of unknown words; None allows all.
+
+    Returns:
+        ids: int32 (batch, beam, time), padded with `end`, the best first; lengths: int32 (batch, beam);
+        and scores, float32 (batch, beam). Where there are fewer hypotheses than `beam`, the last have
+        no tokens and a score of -inf.
+    """
+    batch, worst = tf.shape(ids)[0], -np.inf
+
+    def flat(t):  # (batch, beam, ...) to (batch * beam, ...)
+        return tf.reshape(t, tf.concat([[batch * beam], tf.shape(t)[2:]], 0))
+
+    def going(ids, log_p, lengths, alive, ended, last, states):
+        return tf.reduce_any(alive & (log_p > worst))
+
+    def body(ids, log_p, lengths, alive, ended, last, states):
+        logits, states = step(flat(last), states)
+        size = logits.shape[-1]
+        token_log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+        if never is not None:
+            token_log_p = tf.where(tf.range(size) == never, worst, token_log_p)
+        # Of each hypothesis its best tokens, and of all of them the best; one at its end stays as it is.
+        best, tokens = tf.math.top_k(tf.reshape(token_log_p, [batch, beam, size]), min(beam, size))
+        stays = tf.where(tf.range(min(beam, size)) == 0, 0.0, worst)
+        best = tf.where(alive[..., tf.newaxis], best, stays) + log_p[..., tf.newaxis]
+        tokens = tf.where(alive[..., tf.newaxis], tokens, end)
+        longer = lengths + tf.cast(alive, tf.int32)
+        scores = best / _penalty(longer, length_penalty)[..., tf.newaxis]
+        _, order = tf.math.top_k(tf.reshape(scores, [batch, -1]), beam)  # (batch, beam)
+        parent = order // min(beam, size)
+        pick = lambda t: tf.gather(t, parent, batch_dims=1)  # noqa: E731
+        log_p, last = (
+            tf.gather(tf.reshape(t, [batch, -1]), order, batch_dims=1) for t in (best, tokens)
+        )
+        lengths, ids = pick(longer), tf.concat([pick(ids), last[..., tf.newaxis]], axis=2)
+        ended = pick(ended) | (pick(alive) & (last == end))
+        alive = pick(alive) & ~ended & (lengths < max_tokens[:, tf.newaxis])
+        rows = flat(tf.range(batch)[:, tf.newaxis] * beam + parent)
+        states = tf.nest.map_structure(lambda s: tf.gather(s, rows), states)
+        return ids, log_p, lengths, alive, ended, last, states
+
+    first = tf.repeat(ids[:, tf.newaxis], beam, axis=1)  # (batch, beam)
+    states = tf.nest.map_structure(lambda s: tf.repeat(s, beam, axis=0), states)
+    log_p = tf.where(tf.range(beam) == 0, 0.0, worst) + tf.zeros([batch, 1])
+    zeros = tf.zeros_like(first)
+    alive = zeros < max_tokens[:, tf.newaxis]
+    ended = tf.zeros_like(alive)
+    start = zeros[..., tf.newaxis][..., :0], log_p, zeros, alive, ended, first, states
+    invariants = tf.nest.map_structure(lambda t: t.shape, start)
+    invariants = (tf.TensorShape([None, beam, None]), *invariants[1:])
+    ids, log_p, lengths, _, ended, _, _ = tf.while_loop(going, body, start, invariants)
+    scores = log_p / _penalty(lengths, length_penalty)
+    return ids, tf.where(log_p > worst, lengths - tf.cast(ended, tf.int32), 0), scores
+
+
+def _penalty(lengths, power):
+    return ((5.0 + tf.cast(lengths, tf.float32)) / 6.0) ** power

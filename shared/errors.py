@@ -8,6 +8,25 @@ class InputError(ValueError):
     """Bad input: a file, an argument, a run. The message names it and says what to do."""
 
 
+def at_least_one(config, *names):
+    """Raises InputError where one of these settings is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"{_flag(name)} is at least 1. Received: {getattr(config, name)}")
+
+
+def fraction(config, *names):
+    """Raises InputError where one of these settings is not from 0 to below 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            value = getattr(config, name)
+            raise InputError(f"{_flag(name)} is a fraction, from 0 to below 1. Received: {value}")
+
+
+def _flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
 def one_line(main):
     """Makes a script's `main` print an `InputError` as one line and exit with 2, without a traceback."""
 

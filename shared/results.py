@@ -132,7 +132,7 @@ def tried_table(folder):
         differ = [
             name
             for name in dict.fromkeys(names)
-            if len({str(run["config"][name]) for run in runs if name in run["config"]}) > 1
+            if len({str(run["config"].get(name)) for run in runs}) > 1
         ]
         for run in runs:
             settings = (f"{n} {run['config'][n]}" for n in differ if n in run["config"])

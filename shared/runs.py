@@ -128,7 +128,8 @@ class Run(Finished):
         has_run = (self.path / "run.json").exists()
         begun = has_run and any((self.path / name).exists() for name in signs)
         if begun:
-            _same(read_json(self.path / "run.json"), self.about, self.path)
+            defaults = {f.name: f.default for f in dataclasses.fields(config)}
+            _same(read_json(self.path / "run.json"), self.about, self.path, defaults)
         elif self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another --run")
         elif self.path.is_dir() and not has_run and set(os.listdir(self.path)) - NOTHING_YET:
@@ -263,11 +264,12 @@ def load(path, package=None):
     return run
 
 
-def _same(old, new, path):
+def _same(old, new, path, defaults):
     there, now = (
         {**{name: about[name] for name in ("app", "preset", "init_from")}, **about["config"]}
         for about in (old, new)
     )
+    there = {**defaults, **there}  # a setting that is newer than the run had its default's effect
     differ = [
         f"{name}: {there.get(name)!r} there, {value!r} now"
         for name, value in now.items()

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from shared.errors import at_least_one, fraction
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -12,10 +14,8 @@ class Config:
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: str = ""  # folder with train.txt, valid.txt and test.txt, plain or .gz
     unit: Literal["word", "char", "subword"] = "char"  # what a token is
-    vocabulary_size: int | None = (
-        None  # tokens kept, the most frequent; None keeps all; subwords need one
-    )
-    min_count: int = 1  # rarer tokens become <unk>; without any, it learns nothing of unknown words
+    vocabulary_size: int | None = None  # tokens kept; None keeps all, but subwords need a number
+    min_count: int = 1  # rarer tokens become <unk>; from a text without <unk>, none is learned
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
@@ -33,13 +33,17 @@ class Config:
     learning_rate: float = 0.006  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight
-    clip_norm: float = 1.0  # the gradient's global norm is cut to it
+    clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the borders of windows
 
     # Serving
     max_tokens: int = 100  # length of a default answer
     temperature: float = 0.5  # of a default answer, with a fixed seed; 0: the likeliest
+
+    def __post_init__(self):
+        at_least_one(self, "min_count", "layers", "units", "epochs", "batch_size", "window")
+        fraction(self, "dropout", "recurrent_dropout")
 
 
 PRESETS = {

@@ -55,9 +55,7 @@ def evaluate(folder, config, predictions=None):
     per = words if config.unit == "subword" else tokens
     scores = {
         "perplexity": np.exp(-carried / per),
-        "perplexity_each_line_alone": np.exp(
-            -alone["log_probability"].mean(dtype=float) * len(lines) / per
-        ),
+        "perplexity_each_line_alone": np.exp(-alone["log_probability"].sum(dtype=float) / per),
         "bits_per_character": -carried / np.log(2) / characters,
         "baseline_perplexity": np.exp(-ngram["log_probability"] / per),
         "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
@@ -121,11 +119,11 @@ def with_cache(folder, config, size):
     texts = {s: (data.encode(vocabulary, lines[s]), *answers[s]) for s in lines}
     best = (np.inf,)
     for theta in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
-        cached = _cached(*texts["valid"], size, theta)
+        cached = _cached(*texts["valid"][:2], size, theta)
         for weight in (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3):
             best = min(best, (_mixed(texts["valid"][2], cached, weight), theta, weight))
     _, theta, weight = best
-    perplexity = _mixed(texts["test"][2], _cached(*texts["test"], size, theta), weight)
+    perplexity = _mixed(texts["test"][2], _cached(*texts["test"][:2], size, theta), weight)
     return {
         "perplexity_with_cache": round(perplexity, 3),
         "cache": {"tokens": size, "theta": theta, "weight": weight},
@@ -153,7 +151,7 @@ def _one_by_one(client, texts, config):
     return dict(zip(texts, answers, strict=True))
 
 
-def _cached(ids, h, log_p, size, theta, block=500):
+def _cached(ids, h, size, theta, block=500):
     """The cache's probability of each token, (tokens,)."""
     p = np.zeros(len(ids))
     for begin in range(0, len(ids), block):

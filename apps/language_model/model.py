@@ -66,7 +66,14 @@ class LanguageModel(keras.Model):
         if not (training and embedding.sampled):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         losses = embedding.sampled_loss(y_pred, y)
-        return tf.reduce_sum(losses * sample_weight) / tf.reduce_sum(sample_weight)
+        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
+        return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Metrics, of validation alone where y_pred are features in training."""
+        if y_pred.shape[-1] != self.output_shape[-1]:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
 @keras.saving.register_keras_serializable(package=__package__)
@@ -180,8 +187,9 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         them. The sum's expectation is the softmax's own (importance sampling: Bengio & Senecal 2003,
         Jean et al. 2015). They are drawn without replacement, in proportion to q, Zipf's law: each
         word waits for a time e_i ~ Exp(q_i), and the first of them win. Given the time tau of the
-        first that loses, p_i = 1 - exp(-q_i tau) (Duffield et al. 2007, priority sampling): near 1
-        for frequent words, whose part of the sum is exact.
+        first that loses, p_i = 1 - exp(-q_i tau) (Cohen & Kaplan 2007, "Summarizing data using
+        bottom-k sketches"): near 1 for frequent words, whose part of the sum is nearly exact. The
+        loss is on average a little below the exact one, for the logarithm is concave.
 
         Args:
             y: float (batch, time, units).

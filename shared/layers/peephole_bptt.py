@@ -88,7 +88,8 @@ def _join(parts):
 
 @tf.function(jit_compile=True)
 def _forward(b, x, h, c, W, U, p, mask, drop):
-    """The answer, and what the gradient needs: all of h', c' and the gates, (time, batch, ...)."""
+    """The answer, and what the gradient needs: h' of all steps, (batch, time, units), and c' and the
+    gates, (time, batch, ...)."""
     x = tf.transpose(x, [1, 0, 2])
     p_i, p_f, p_o = tf.unstack(p)
     time = tf.shape(x)[0]

@@ -25,7 +25,8 @@ class PeepholeLSTM(keras.layers.RNN):
         units: size of h and c.
         peephole_initializer, peephole_regularizer, peephole_constraint: see `PeepholeLSTMCell`.
         zero_output_for_mask: the output of a masked step is zero, not that of the step before.
-        The others are those of `keras.layers.LSTM`, without `use_cudnn`: cuDNN has no peepholes.
+        The others are those of `keras.layers.LSTM`, without `use_cudnn` (cuDNN has no peepholes);
+            `recurrent_dropout` drops the same features for all four gates.
 
     Call arguments:
         sequences: x, (batch, time, input). A batch of no rows, or of no steps, is answered too: no
@@ -117,8 +118,8 @@ class PeepholeLSTM(keras.layers.RNN):
             training: whether dropout is on.
 
         Returns:
-            The last h', (batch, units); h' of all steps, (batch, time, units), or None without
-            `return_sequences`, in the order in which they were made; and the last [h, c].
+            The last h', (batch, units); h' of all steps, (batch, time, units), in the order in which
+            they were made, or without `return_sequences` the last again; and the last [h, c].
         """
         if isinstance(mask, (list, tuple)):  # from a functional model: one for each input
             mask = mask[0]

@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from shared.errors import InputError, one_line
+from shared.errors import InputError, at_least_one, fraction, one_line
 
 
 def script(error):
@@ -37,3 +39,28 @@ def test_a_mistake_of_ours_keeps_its_traceback():
 def test_all_well():
     assert script(None)(["a"]) == ["a"]
     assert script(None).__doc__ == "Fails."
+
+
+@dataclasses.dataclass
+class Settings:
+    batch_size: int = 1
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        at_least_one(self, "batch_size")
+        fraction(self, "dropout")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size is at least 1. Received: 0"),
+        ({"dropout": 1.0}, "--dropout is a fraction, from 0 to below 1. Received: 1.0"),
+        ({"dropout": float("nan")}, "--dropout is a fraction, from 0 to below 1. Received: nan"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(InputError) as caught:
+        Settings(**settings)
+    assert str(caught.value) == message
+    Settings(batch_size=3, dropout=0.99)

@@ -89,11 +89,11 @@ def test_recipes_that_were_tried(root, capsys):
         results.main(["--tried", *runs])
     assert "<!-- tried -->" in capsys.readouterr().err
     readme.write_text(readme.read_text() + "<!-- tried -->\nold\n<!-- /tried -->\nlast\n")
-    results.main(["--tried", *runs])  # kept twice, there once; `depth` is new
+    results.main(["--tried", *runs])  # kept twice, there once; `depth` is newer than the first
     results.main(["--check"])
     rows = readme.read_text().partition("<!-- tried -->\n")[2].splitlines()
     assert rows[2:] == [
-        "| `big` | units 1 | 3 of 3 | 2 min | 1.000 |",
+        "| `big` | units 1, depth 4 | 3 of 3 | 2 min | 1.000 |",
         "| `big` | units 2 | 2 of 3 | 2 min | 2.500 |",
         "<!-- /tried -->",
         "last",

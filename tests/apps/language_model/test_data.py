@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.language_model import data
+from apps.language_model import data, train
 from apps.language_model.config import TINY
 from shared import sources
 from shared.errors import InputError
@@ -156,3 +156,10 @@ def test_mistakes_in_files_are_told_in_one_line(files, tmp_path):
     (tmp_path / "data" / "toy.valid.txt").unlink()
     with pytest.raises(InputError, match=r"holds no valid\.txt"):
         data.load(files, tmp_path)
+
+
+def test_a_setting_out_of_range_is_named(capsys):
+    with pytest.raises(SystemExit) as caught:
+        train.main(["default", "--batch-size", "0", "--dry-run"])
+    assert caught.value.code == 2
+    assert "--batch-size is at least 1" in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_a_perplexity_of_subwords_is_one_of_words(small, tmp_path):
     tf.saved_model.save(server, str(tmp_path / "1"), signatures=server.endpoints)
     found = evaluate.evaluate(tmp_path / "1", config)
     lines = data.examples(config, "test")
-    words = sum(len(line.split()) + 1 for line in lines)
+    words = sum(len(line.encode().split()) + 1 for line in lines)
     assert found["tokens"] > words
     log_p = -found["bits_per_character"] * np.log(2) * found["characters"]
     np.testing.assert_allclose(np.log(found["perplexity"]), -log_p / words, rtol=1e-2)

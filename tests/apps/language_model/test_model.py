@@ -16,6 +16,9 @@ from shared.layers.recurrent import CELLS
 B, T, V = 3, 6, 11
 VOCABULARY = types.SimpleNamespace(size=V)
 CONFIG = dataclasses.replace(TINY, batch_size=B, units=5, layers=2, dropout=0.3, sampled_softmax=0)
+LOSS = keras.losses.SparseCategoricalCrossentropy(
+    from_logits=True, reduction="mean_with_sample_weight"
+)
 cells = pytest.mark.parametrize("cell", CELLS)
 
 
@@ -239,15 +242,17 @@ def test_all_words_but_one_sampled_are_nearly_the_softmax():
     model = built(sampled_softmax=V - 1, dropout=0.0, recurrent_dropout=0.0)
     ids, targets = tokens(), tokens(seed=1)
     weights = np.random.default_rng(2).uniform(size=(B, T)).astype(np.float32)
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("sgd", LOSS)
 
+    @tf.function
     def gradients(training):
-        model.get_layer("stack").carried[0].assign(np.zeros((B, 5)))
         with tf.GradientTape() as tape:
             y = model(inputs(ids, [0, 0, 0]), training=training)
             loss = model.compute_loss(None, targets, y, weights, training)
-            loss *= 1 if training else B * T / weights.sum()  # Keras's mean is over all
-        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
+        found = tape.gradient(loss, model.trainable_variables)
+        # Of a sparse one Keras's global norm would be wrong: a row may be there twice.
+        assert not (training and any(isinstance(g, tf.IndexedSlices) for g in found))
+        return [tf.convert_to_tensor(g) for g in found]
 
     mean = [np.mean(g, 0) for g in zip(*(gradients(True) for _ in range(200)), strict=True)]
     for variable, ours, theirs in zip(
@@ -255,6 +260,33 @@ def test_all_words_but_one_sampled_are_nearly_the_softmax():
     ):
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, atol=0.1 * scale, err_msg=variable.path)
+
+
+def test_its_draws_go_on_from_a_checkpoint():
+    model = built(sampled_softmax=4)
+    embedding = model.get_layer("embedding")
+    assert any(v is embedding.draws.state for v in model.variables)
+    y, targets = tf.random.stateless_normal([B, T, 5], [1, 2]), tokens()
+    before = embedding.draws.state.numpy()
+    first, second = (embedding.sampled_loss(y, targets).numpy() for _ in range(2))
+    assert (first != second).any()
+    embedding.draws.state.assign(before)
+    np.testing.assert_array_equal(embedding.sampled_loss(y, targets), first)
+
+
+def test_metrics_are_of_validation_alone():
+    """In training there are no logits, of which Keras would make nonsense."""
+    model = built(sampled_softmax=4)
+    model.compile("sgd", LOSS, weighted_metrics=["sparse_categorical_accuracy"])
+    batch = inputs(tokens(), [0, 0, 0]), tokens(seed=1), np.ones((B, T), np.float32)
+    data = tf.data.Dataset.from_tensors(batch)
+    history = model.fit(data, validation_data=data, verbose=0, shuffle=False).history
+    assert history["sparse_categorical_accuracy"] == [0]
+    expected = (logits(model, tokens()).argmax(-1) == tokens(seed=1)).mean()
+    np.testing.assert_allclose(history["val_sparse_categorical_accuracy"], [expected], rtol=1e-6)
+    np.testing.assert_allclose(
+        history["val_loss"], [exact(model, tokens(), tokens(seed=1)).mean()], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("sampled", [V, -1])

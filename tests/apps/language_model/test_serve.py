@@ -42,7 +42,14 @@ def toy(request, tmp_path_factory):
 def toy_of(unit, cell, layers, tmp_path_factory):
     """A Server on random weights, its vocabulary, and `logits`, the model called by itself."""
     config = dataclasses.replace(
-        TINY, unit=unit, cell=cell, layers=layers, units=7, batch_size=1, temperature=0.7
+        TINY,
+        unit=unit,
+        cell=cell,
+        layers=layers,
+        units=7,
+        batch_size=1,
+        temperature=0.7,
+        sampled_softmax=0,
     )
     path = tmp_path_factory.mktemp("toy") / "vocabulary.txt"
     size = 60 if unit == "subword" else None
