@@ -57,3 +57,73 @@ def windows(ids, batch_size, window, seed=None):
         return tf.data.Dataset.range(steps).map(slice_of).prefetch(tf.data.AUTOTUNE)
 
     return epoch_of
+
+
+def buckets(columns, batch_size, multiple=8, seed=None, pool=100):
+    """Batches of examples of about the same length, so that little is padding.
+
+    Of each `pool` batches the examples are sorted by their lengths, the first column's before the
+    next's. Every batch has `batch_size` rows; where examples are missing, a row is one of padding.
+
+    Args:
+        columns: {name: list of int arrays (time,)}, all of the same number of examples.
+        batch_size: rows of a batch.
+        multiple: a batch's time is one of this, so that few shapes are to be compiled.
+        seed: shuffles the examples, and then the batches, from epoch to epoch; None keeps the order.
+        pool: batches that are sorted together.
+
+    Returns:
+        a function of the epoch that gives a `tf.data.Dataset` of {name: (ids, lengths)}: int32
+        (batch, time), padded with 0, and int32 (batch,), 0 in a row of padding.
+
+    Raises:
+        ValueError: there are no examples, or not equally many in all columns.
+    """
+    counts = {name: len(column) for name, column in columns.items()}
+    [count] = set(counts.values()) if len(set(counts.values())) == 1 else [0]
+    if not count:
+        raise ValueError(f"columns need examples, all equally many. Received: {counts}")
+    # One more, which is empty: that of the rows that are missing.
+    ragged = {
+        name: tf.RaggedTensor.from_row_lengths(
+            np.concatenate([*column]).astype(np.int32), [*map(len, column), 0]
+        )
+        for name, column in columns.items()
+    }
+    lengths = {name: np.array([*map(len, column), 0], np.int32) for name, column in columns.items()}
+
+    def epoch_of(epoch):
+        order = np.arange(count)
+        rng = None if seed is None else np.random.default_rng([seed, epoch])
+        if rng is not None:
+            rng.shuffle(order)
+        keys = [lengths[name] for name in reversed(lengths)]  # the last is the first to sort by
+        size = pool * batch_size
+        pools = [order[i : i + size] for i in range(0, count, size)]
+        order = np.concatenate([p[np.lexsort([key[p] for key in keys])] for p in pools])
+        order = np.pad(order, (0, -count % batch_size), constant_values=count)
+        batches = order.reshape(-1, batch_size)
+        if rng is not None:
+            rng.shuffle(batches)
+        times = {name: length[batches].max(axis=1) for name, length in lengths.items()}
+        times = {n: np.maximum(1, -(-t // multiple)) * multiple for n, t in times.items()}
+
+        def batch_of(rows, times):
+            return {
+                name: (
+                    tf.ensure_shape(
+                        tf.gather(column, rows).to_tensor(shape=[batch_size, times[name]]),
+                        [batch_size, None],
+                    ),
+                    tf.gather(lengths[name], rows),
+                )
+                for name, column in ragged.items()
+            }
+
+        return (
+            tf.data.Dataset.from_tensor_slices((batches, times))
+            .map(batch_of, num_parallel_calls=1)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    return epoch_of

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.batching import windows
+from shared.batching import buckets, windows
 
 rng = np.random.default_rng(7)
 # (tokens, batch_size, window, seed, epoch), at random; and the borders by hand.
@@ -114,3 +114,65 @@ def test_too_few_tokens():
         windows(text(3), 4, 10)
     with pytest.raises(ValueError, match="0 tokens are too few"):
         windows([], 1, 10)
+
+
+# --- Buckets -------------------------------------------------------------------------------------
+
+
+def columns(n=103, seed=0):
+    """Two columns in which example i begins with i + 1."""
+    rng = np.random.default_rng(seed)
+    some = lambda i, most: np.array([i + 1, *rng.integers(1, 99, rng.integers(0, most))])  # noqa: E731
+    return {"a": [some(i, 30) for i in range(n)], "b": [some(i, 12) for i in range(n)]}
+
+
+def rows_of(dataset):
+    """Every row that is no padding: [(a, b)], and the shapes of the batches."""
+    rows, shapes = [], []
+    for batch in dataset.as_numpy_iterator():
+        (a, n), (b, m) = batch["a"], batch["b"]
+        shapes.append((a.shape, b.shape))
+        assert a.dtype == n.dtype == np.int32
+        for i in range(len(a)):
+            assert (a[i, n[i] :] == 0).all()
+            assert (b[i, m[i] :] == 0).all()
+            assert (n[i] == 0) == (m[i] == 0)
+            if n[i]:
+                rows.append((a[i, : n[i]].tolist(), b[i, : m[i]].tolist()))
+    return rows, shapes
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_buckets_hold_every_example_once(seed):
+    data = columns()
+    of_epoch = buckets(data, 8, multiple=4, seed=seed, pool=5)
+    expected = sorted((a.tolist(), b.tolist()) for a, b in zip(*data.values(), strict=True))
+    for epoch in (0, 1):
+        rows, shapes = rows_of(of_epoch(epoch))
+        assert sorted(rows) == expected
+        assert of_epoch(epoch).cardinality().numpy() == len(shapes) == 13
+        assert {(a[0], b[0]) for a, b in shapes} == {(8, 8)}
+        assert all(a[1] % 4 == b[1] % 4 == 0 for a, b in shapes)
+
+
+def test_buckets_are_a_function_of_seed_and_epoch():
+    data = columns()
+    first = rows_of(buckets(data, 8, seed=3)(1))
+    assert rows_of(buckets(data, 8, seed=3)(1)) == first
+    assert rows_of(buckets(data, 8, seed=3)(2)) != first
+    assert rows_of(buckets(data, 8, seed=4)(1)) != first
+    plain = buckets(data, 8)
+    assert rows_of(plain(0)) == rows_of(plain(1))
+
+
+def test_buckets_are_mostly_no_padding():
+    data = columns(2000)
+    _, shapes = rows_of(buckets(data, 16, multiple=4, seed=1)(0))
+    real = sum(map(len, data["a"]))
+    assert real / sum(a[0] * a[1] for a, _ in shapes) > 0.8  # in the order of the text it is half
+
+
+@pytest.mark.parametrize("data", [{"a": []}, {"a": [[1]], "b": [[1], [2]]}])
+def test_buckets_refuse(data):
+    with pytest.raises(ValueError, match="all equally many"):
+        buckets(data, 2)
