@@ -37,6 +37,18 @@ def test_each_form_of_a_name(tmp_path, form):
         assert sources.lines(path) == [f"{split} it is"]
 
 
+def test_other_names_of_a_split(tmp_path):
+    for name in "val.en", "test_2016_flickr.en", "train.en.gz", "training.en", "contest.en":
+        write(tmp_path / name, "a")
+    found = [sources.find(tmp_path, split, ".en").name for split in SPLITS]
+    assert found == ["train.en.gz", "val.en", "test_2016_flickr.en"]
+    write(tmp_path / "test_2017.en", "a")
+    with pytest.raises(InputError, match=r"test_2016_flickr\.en, test_2017\.en; keep one"):
+        sources.find(tmp_path, "test", ".en")
+    exact = write(tmp_path / "test.en", "a")
+    assert sources.find(tmp_path, "test", ".en") == exact
+
+
 def test_another_suffix(tmp_path):
     write(tmp_path / "train.txt", "text")
     path = write(tmp_path / "train.tsv", "table")
@@ -64,6 +76,29 @@ def test_no_folder(tmp_path, folder, monkeypatch):
     write(tmp_path / "file", "a")
     with pytest.raises(InputError, match=r"is no folder: it names a folder with train\.txt"):
         sources.find(folder, "train")
+
+
+# --- columns and parallel ------------------------------------------------------------------------
+
+
+def test_columns(tmp_path):
+    path = write(tmp_path / "a.tsv.gz", "one\teins\tun\ntwo\tzwei\tdeux\textra\n")
+    assert sources.columns(path, (0, 1)) == [("one", "eins"), ("two", "zwei")]
+    assert sources.columns(path, (2, 0)) == [("un", "one"), ("deux", "two")]
+
+
+def test_a_line_with_too_few_columns_is_named(tmp_path):
+    path = write(tmp_path / "a.tsv", "one\teins\ntwo zwei\n")
+    with pytest.raises(InputError, match=r"a\.tsv, line 2: 1 columns, .* 2 are needed"):
+        sources.columns(path, (0, 1))
+
+
+def test_parallel(tmp_path):
+    en, de = write(tmp_path / "a.en", "one\ntwo\n"), write(tmp_path / "a.de", "eins\nzwei\n")
+    assert sources.parallel(en, de) == [("one", "eins"), ("two", "zwei")]
+    more = write(tmp_path / "b.de", "eins\nzwei\ndrei\n")
+    with pytest.raises(InputError, match=r"a\.en has 2 lines and .*b\.de 3"):
+        sources.parallel(en, more)
 
 
 # --- lines ---------------------------------------------------------------------------------------
