@@ -190,51 +190,7 @@ def test_a_keras_file_gives_the_same_model(tmp_path, cell):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_tied_embedding_keeps_its_bias(tmp_path):
-    ids = keras.Input((None,), dtype="int32")
-    layer = lm.TiedEmbedding(V, 4, name="tied")
-    model = keras.Model(ids, layer(layer(ids), reverse=True))
-    layer.bias.assign(np.arange(V) * 1.5)
-    model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(again.get_layer("tied").bias, np.arange(V) * 1.5)
-    np.testing.assert_array_equal(again(tokens()), model(tokens()))
-    model.save_weights(tmp_path / "m.weights.h5")
-    layer.bias.assign(np.zeros(V))
-    model.load_weights(tmp_path / "m.weights.h5")
-    np.testing.assert_array_equal(layer.bias, np.arange(V) * 1.5)
-
-
-def test_the_tied_embedding_in_half_precision():
-    layer = lm.TiedEmbedding(V, 4, dtype="mixed_bfloat16")
-    y = layer(layer(tokens()), reverse=True)
-    assert y.dtype == tf.bfloat16
-    assert layer.bias.dtype == "float32"
-
-
 # --- The sampled softmax -------------------------------------------------------------------------
-
-
-def exact(model, ids, targets):
-    """The cross-entropy of every word by the full softmax, (batch, time)."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(
-        targets, model(inputs(ids, [0, 0, 0]))
-    ).numpy()
-
-
-def test_the_sampled_sum_is_right_on_average():
-    """exp(loss) is the softmax's sum over exp(l_t): its mean over many draws, against the exact one."""
-    model = built(sampled_softmax=4, dropout=0.0, recurrent_dropout=0.0)
-    ids, targets = tokens(), tokens(seed=1)
-    embedding = model.get_layer("embedding")
-    embedding.embeddings.assign(embedding.embeddings * 0.5)
-    y = model(inputs(ids, [0, 0, 0]), training=True)
-    assert y.shape == (B, T, 5)
-    draw = tf.function(lambda: tf.exp(embedding.sampled_loss(y, targets)))
-    draws = np.stack([draw() for _ in range(4000)])
-    assert draws.std(0).min() > 0
-    error = draws.std(0) / np.sqrt(len(draws))
-    assert (np.abs(draws.mean(0) - np.exp(exact(model, ids, targets))) < 5 * error + 1e-3).all()
 
 
 def test_all_words_but_one_sampled_are_nearly_the_softmax():
@@ -262,18 +218,6 @@ def test_all_words_but_one_sampled_are_nearly_the_softmax():
         np.testing.assert_allclose(ours, theirs, atol=0.1 * scale, err_msg=variable.path)
 
 
-def test_its_draws_go_on_from_a_checkpoint():
-    model = built(sampled_softmax=4)
-    embedding = model.get_layer("embedding")
-    assert any(v is embedding.draws.state for v in model.variables)
-    y, targets = tf.random.stateless_normal([B, T, 5], [1, 2]), tokens()
-    before = embedding.draws.state.numpy()
-    first, second = (embedding.sampled_loss(y, targets).numpy() for _ in range(2))
-    assert (first != second).any()
-    embedding.draws.state.assign(before)
-    np.testing.assert_array_equal(embedding.sampled_loss(y, targets), first)
-
-
 def test_metrics_are_of_validation_alone():
     """In training there are no logits, of which Keras would make nonsense."""
     model = built(sampled_softmax=4)
@@ -281,12 +225,11 @@ def test_metrics_are_of_validation_alone():
     batch = inputs(tokens(), [0, 0, 0]), tokens(seed=1), np.ones((B, T), np.float32)
     data = tf.data.Dataset.from_tensors(batch)
     history = model.fit(data, validation_data=data, verbose=0, shuffle=False).history
-    assert history["sparse_categorical_accuracy"] == [0]
+    assert "sparse_categorical_accuracy" not in history
     expected = (logits(model, tokens()).argmax(-1) == tokens(seed=1)).mean()
     np.testing.assert_allclose(history["val_sparse_categorical_accuracy"], [expected], rtol=1e-6)
-    np.testing.assert_allclose(
-        history["val_loss"], [exact(model, tokens(), tokens(seed=1)).mean()], rtol=1e-5
-    )
+    loss = LOSS(tokens(seed=1), logits(model, tokens()))
+    np.testing.assert_allclose(history["val_loss"], [loss], rtol=1e-5)
 
 
 @pytest.mark.parametrize("sampled", [V, -1])
