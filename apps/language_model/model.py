@@ -71,9 +71,11 @@ class LanguageModel(keras.Model):
         return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Metrics, of validation alone where y_pred are features in training."""
-        if y_pred.shape[-1] != self.output_shape[-1]:
-            return {"loss": self.metrics[0].result()}
+        """The loss, and the metrics that the model is compiled with: none, with a sampled softmax."""
+        if self.get_layer("embedding").sampled and len(self.metrics) > 1:
+            raise ValueError(
+                "a sampled softmax makes no logits in training: compile without metrics"
+            )
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
