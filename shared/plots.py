@@ -27,11 +27,29 @@ def curve(history, path):
     _write(figure, path)
 
 
-def _figure(panels):
+def attention(panels, path):
+    """Draws attention matrices side by side, a row for each token that was written.
+
+    Args:
+        panels: list of (weights (target, source), names of the rows, names of the columns).
+        path: the PNG file.
+    """
+    widest = max(len(columns) for _, _, columns in panels)
+    tallest = max(len(rows) for _, rows, _ in panels)
+    figure, axes = _figure(len(panels), (1.2 + 0.24 * widest, 1.2 + 0.24 * tallest))
+    for axis, (weights, rows, columns) in zip(axes, panels, strict=True):
+        axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+        axis.xaxis.tick_top()
+    _write(figure, path)
+
+
+def _figure(panels, size=(4, 3)):
     # Without pyplot: no display, no global state, and imported only when something is drawn.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * panels, 3), layout="constrained")
+    figure = Figure(figsize=(size[0] * panels, size[1]), layout="constrained")
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 

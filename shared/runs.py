@@ -265,6 +265,7 @@ def load(path, package=None):
 
 
 def _same(old, new, path, defaults):
+    new, defaults = json.loads(json.dumps([new, defaults]))  # as `old` was: a tuple is a list
     there, now = (
         {**{name: about[name] for name in ("app", "preset", "init_from")}, **about["config"]}
         for about in (old, new)

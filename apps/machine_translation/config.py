@@ -1,0 +1,92 @@
+"""Every setting of the translation model, and the presets."""
+
+import dataclasses
+from typing import Literal
+
+from shared.errors import at_least_one, fraction
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The model and its training."""
+
+    # Data
+    source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
+    data_dir: str = ""  # folder with train.tsv, or train.en and train.de; valid and test likewise
+    languages: tuple[str, str] = ("en", "zh")  # from and to: names of files, features; BLEU's words
+    columns: tuple[int, int] = (0, 1)  # of a .tsv: the sentence and its translation, from 0
+    source_unit: Literal["char", "word", "subword"] = "char"  # what a token of the sentence is
+    target_unit: Literal["char", "word", "subword"] = "char"  # and of its translation
+    vocabulary_size: int | None = None  # tokens of each language, or of both; subwords need it
+    joint: bool = False  # one vocabulary and one embedding for both languages
+    lowercase: bool = False  # of the sentence, not of its translation
+
+    # Model
+    cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
+    embedding: int = 128  # size of an embedding
+    units: int = 128  # size of a state; the encoder has as many in each direction
+    encoder_layers: int = 1  # recurrent layers that read the sentence, in both directions
+    decoder_layers: int = (
+        2  # recurrent layers that write the translation; attention after the first
+    )
+    attention: Literal["additive", "general"] = "additive"  # how a score is made
+    input_feeding: bool = False  # what was attended to enters the next step; slower, step by step
+    layer_norm: bool = False  # of what the recurrent layers give
+    dropout: float = 0.1  # of embeddings, between layers, and before the softmax; a fraction
+    recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
+
+    # Training
+    epochs: int = 10  # passes over the training pairs
+    batch_size: int = 64  # pairs in a step
+    learning_rate: float = 0.003  # at its highest; cosine decay to zero
+    warmup_steps: int = 100  # steps in which the rate climbs to its highest
+    weight_decay: float = 0.0  # decoupled, of every weight
+    clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
+    label_smoothing: float = 0.1  # of each target's probability, spread over the vocabulary
+    longest: int = (
+        100  # tokens of a sentence; longer pairs are left out of training, not of the test
+    )
+    patience: int = 0  # epochs without a better validation before training stops; 0: never
+    seed: int = 1  # of weights, dropout and the order of pairs
+
+    # Serving
+    beam: int = 4  # hypotheses of the default answer
+    length_penalty: float = 1.0  # 0 prefers short translations, 1 is nearly a mean over the tokens
+
+    def __post_init__(self):
+        at_least_one(
+            self, "embedding", "units", "encoder_layers", "decoder_layers", "epochs", "batch_size",
+            "longest", "beam",
+        )  # fmt: skip
+        fraction(self, "dropout", "recurrent_dropout", "label_smoothing")
+
+
+PRESETS = {
+    # English to Chinese from CLDR, as Babel has it: dates, times, amounts, lists, names.
+    "default": Config(),
+    # Multi30k task 1, raw: train.{en,de}, val.{en,de}, test_2016_flickr.{en,de}.
+    "multi30k_en_de": Config(
+        source="files",
+        languages=("en", "de"),
+        source_unit="subword",
+        target_unit="subword",
+        vocabulary_size=6000,
+        joint=True,
+        embedding=256,
+        units=256,
+        dropout=0.3,
+        epochs=20,
+        longest=80,
+    ),
+}
+
+TINY = Config(
+    embedding=16,
+    units=16,
+    decoder_layers=2,
+    dropout=0.0,
+    epochs=2,
+    batch_size=32,
+    longest=60,
+    beam=2,
+)
