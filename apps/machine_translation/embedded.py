@@ -45,11 +45,14 @@ def _all():
         source, target = kind(rng, en, zh, names)
         made.setdefault(_plain(source), _plain(target))
     pairs = list(made.items())
-    # Names are learned from train alone; what is made of them is new in valid and test.
     splits = {"valid": pairs[:500], "test": pairs[500:1500]}
     held = {text for part in splits.values() for pair in part for text in pair}
-    rest = [*dict.fromkeys((_plain(s), _plain(t)) for s, t in names), *pairs[1500:]]
-    return {**splits, "train": [p for p in rest if not held & set(p)]}
+    # Names are learned from train alone; what is made of them is new in valid and test. One name may be
+    # that of a country and that of a language: the first stands.
+    train = {}
+    for source, target in [*names, *pairs[1500:]]:
+        train.setdefault(_plain(source), _plain(target))
+    return {**splits, "train": [p for p in train.items() if not held & set(p)]}
 
 
 def pairs(split):
