@@ -1,7 +1,15 @@
 """Pictures, as PNG."""
 
+import contextlib
 import os
 import pathlib
+import warnings
+
+# Fonts with Chinese characters, of which a machine may have one.
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
+)  # fmt: skip
 
 
 def curve(history, path):
@@ -34,15 +42,30 @@ def attention(panels, path):
         panels: list of (weights (target, source), names of the rows, names of the columns).
         path: the PNG file.
     """
-    widest = max(len(columns) for _, _, columns in panels)
-    tallest = max(len(rows) for _, rows, _ in panels)
-    figure, axes = _figure(len(panels), (1.2 + 0.24 * widest, 1.2 + 0.24 * tallest))
-    for axis, (weights, rows, columns) in zip(axes, panels, strict=True):
-        axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        axis.set_yticks(range(len(rows)), rows, fontsize=8)
-        axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
-        axis.xaxis.tick_top()
-    _write(figure, path)
+    with _any_script():
+        widest = max(len(columns) for _, _, columns in panels)
+        tallest = max(len(rows) for _, rows, _ in panels)
+        figure, axes = _figure(len(panels), (1.2 + 0.24 * widest, 1.2 + 0.24 * tallest))
+        for axis, (weights, rows, columns) in zip(axes, panels, strict=True):
+            axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axis.set_yticks(range(len(rows)), rows, fontsize=8)
+            axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+            axis.xaxis.tick_top()
+        _write(figure, path)
+
+
+@contextlib.contextmanager
+def _any_script():
+    """Text in it is drawn with a font of Chinese characters, if the machine has one."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in CHINESE if name in there)]
+    with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
+        # Where no font has a letter, a box stands for it: a picture all the same.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def _figure(panels, size=(4, 3)):

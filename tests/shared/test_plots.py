@@ -79,3 +79,17 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     plots.curve(HISTORY[:2], path)
     assert path.read_bytes() != before
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
+
+
+def test_attention_of_another_script(tmp_path):
+    """Without a warning, whatever fonts the machine has."""
+    rng = np.random.default_rng(0)
+    panels = [
+        (rng.random((3, 5)), ["\u6f22", "\u5b57", "\n"], list("abcde")),
+        (rng.random((2, 4)), ["a", "b"], ["\u05d0", " ", "c", "d"]),
+    ]
+    plots.attention(panels, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > picture.height
+        assert len(picture.convert("RGB").getcolors(100_000)) > 20
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

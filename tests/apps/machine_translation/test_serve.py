@@ -1,0 +1,199 @@
+"""The Server on random weights, against the model called by itself and searches in plain Python."""
+
+import dataclasses
+import math
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps.machine_translation.config import TINY
+from apps.machine_translation.model import build
+from apps.machine_translation.serve import LONGEST, N_BEST, Server
+from shared.text import END, UNKNOWN, Vocabulary
+
+LINES = ["the cat sat on the mat", "a dog and a cat", "Big dogs bark, cats do not.", "\u6f22\u5b57"]
+TEXTS = [
+    "the cat",
+    "",
+    "a dog and a mat",
+    "cats bark",
+    "The CAT",
+    "\u6f22",
+    "x",
+    "  spaces  within ",
+]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        {},
+        {"joint": True, "input_feeding": True, "cell": "gru"},
+        {"lowercase": True, "layer_norm": True, "decoder_layers": 3, "attention": "general"},
+    ],
+    ids=str,
+)
+def toy(request, tmp_path_factory):
+    """A Server on random weights, and `logits`, the model called by itself."""
+    joint = request.param.get("joint", False)
+    config = dataclasses.replace(TINY, embedding=6, units=5, beam=3, **request.param)
+    folder = tmp_path_factory.mktemp("toy")
+    target = Vocabulary.build(LINES, "char", folder / "target.txt")
+    lines = [line.lower() for line in LINES] if config.lowercase else LINES
+    source = target if joint else Vocabulary.build(lines, "char", folder / "source.txt")
+    model = build(config, source, target)
+    rng = np.random.default_rng(2)
+    for v in model.trainable_variables:
+        v.assign(rng.normal(size=v.shape) * 0.8)
+    bias = model.get_layer("embedding").bias
+    bias.assign(bias + 1.5 * tf.one_hot(END, target.size))  # else hardly any answer ends
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([1, None], tf.int32), tf.TensorSpec([1, None], tf.int32)]
+    )
+    def logits(x, y):
+        length = tf.fill([1], tf.shape(x)[1])
+        return model({"source": x, "source_length": length, "target": y}, training=False)
+
+    def next_log_p(x, y):
+        """log p of each next token, (vocabulary,), after tokens y."""
+        row = np.asarray(logits(tf.constant([x]), tf.constant([[END, *y]])), float)[0, -1]
+        return row - np.log(np.exp(row - row.max()).sum()) - row.max()
+
+    return types.SimpleNamespace(
+        server=Server(model, config, source, target), model=model, config=config, source=source,
+        target=target, log_p=next_log_p,
+    )  # fmt: skip
+
+
+def ask(toy, signature, texts):
+    texts = [t if isinstance(t, bytes) else t.encode() for t in texts]
+    answer = toy.server.endpoints[signature](tf.constant(texts, tf.string))
+    return {k: strings(v.numpy()) if v.dtype == tf.string else v.numpy() for k, v in answer.items()}
+
+
+def strings(array):
+    return array.decode() if isinstance(array, bytes) else [strings(x) for x in array]
+
+
+def ids_of(toy, text):
+    text = text.lower() if toy.config.lowercase else text
+    ids, [n] = toy.source.encode(tf.constant([text]))
+    return [*ids.numpy()[0, :n].tolist(), END]
+
+
+def search(toy, text, beam):
+    """Beam search in plain Python: (text, score), the best first."""
+    x = ids_of(toy, text)
+    penalty = lambda n: ((5 + n) / 6) ** toy.config.length_penalty  # noqa: E731
+    beams = [([], 0.0, False)]
+    while not all(done for *_, done in beams):
+        new = []
+        for y, total, done in beams:
+            if done:
+                new.append((y, total, True))
+                continue
+            log_p = toy.log_p(x, y)
+            log_p[UNKNOWN] = -np.inf
+            for token in np.argsort(-log_p)[:beam].tolist():
+                longer = [*y, token]
+                done = token == END or len(longer) == 2 * len(x) + 10
+                new.append((longer, total + log_p[token], done))
+        beams = sorted(new, key=lambda b: -b[1] / penalty(len(b[0])))[:beam]
+    found = []
+    for y, total, _ in beams:
+        real = y[:-1] if y[-1] == END else y
+        row = toy.target.decode(tf.constant([real or [END]]), tf.constant([len(real)]))
+        found.append((row.numpy()[0].decode(), total / penalty(len(y))))
+    return found
+
+
+# --- The translations ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("signature", "beam"), [("greedy", 1), ("serving_default", 3)])
+def test_it_is_the_search_in_plain_python(toy, signature, beam):
+    answer = ask(toy, signature, TEXTS)
+    for i, text in enumerate(TEXTS):
+        output, score = search(toy, text, beam)[0]
+        assert answer["outputs"][i] == output
+        np.testing.assert_allclose(answer["score"][i], score, rtol=1e-3, atol=1e-4)
+    assert len(set(answer["outputs"])) > 3
+
+
+def test_n_best(toy):
+    answer = ask(toy, "n_best", TEXTS[:3])
+    assert answer["score"].shape == answer["tokens"].shape == (3, N_BEST)
+    for i, text in enumerate(TEXTS[:3]):
+        expected = search(toy, text, N_BEST)
+        assert answer["outputs"][i] == [output for output, _ in expected]
+        np.testing.assert_allclose(
+            answer["score"][i], [s for _, s in expected], rtol=1e-3, atol=1e-4
+        )
+        assert (np.diff(answer["score"][i]) <= 1e-6).all()
+        assert answer["tokens"][i].tolist() == [len(o) for o in answer["outputs"][i]]
+
+
+def test_a_batch_is_its_rows(toy):
+    rng = np.random.default_rng(0)
+    letters = list("the cat sat on a mat, Big dogs")
+    texts = ["".join(rng.choice(letters, rng.integers(0, 25))) for _ in range(60)]
+    together = ask(toy, "serving_default", texts)
+    for i in range(0, 60, 4):
+        alone = ask(toy, "serving_default", texts[i : i + 1])
+        assert alone["outputs"] == together["outputs"][i : i + 1]
+        assert math.isclose(alone["score"][0], together["score"][i], rel_tol=1e-4, abs_tol=1e-4)
+    assert all(len(v) == 0 for v in ask(toy, "serving_default", []).values())
+    assert ask(toy, "n_best", [])["score"].shape == (0, N_BEST)
+
+
+def test_align_is_the_attention_of_the_default_answer(toy):
+    answer, default = ask(toy, "align", TEXTS), ask(toy, "serving_default", TEXTS)
+    assert answer["outputs"] == default["outputs"]
+    for i, text in enumerate(TEXTS):
+        source, target = answer["source_length"][i], answer["target_length"][i]
+        x = ids_of(toy, text)
+        assert source == len(x)
+        assert target == len(default["outputs"][i]) + 1
+        a = answer["attention"][i]
+        np.testing.assert_allclose(a[:target, :source].sum(1), 1, rtol=1e-4)
+        assert np.abs(a[target:]).max(initial=0) == np.abs(a[:, source:]).max(initial=0) == 0
+        assert answer["source_tokens"][i][:source] == strings(
+            toy.source.token(tf.constant(x)).numpy()
+        )
+        assert set(answer["source_tokens"][i][source:]) <= {""}
+        assert "".join(answer["target_tokens"][i][: target - 1]) == default["outputs"][i]
+        assert answer["target_tokens"][i][target - 1] == "\n"
+        assert set(answer["target_tokens"][i][target:]) <= {""}
+
+
+# --- Rows that are odd ---------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_a_row_is_said_and_harms_no_other(toy):
+    good = ["the cat", "a dog"]
+    long = "the cat " * 1000
+    answer = ask(toy, "serving_default", [good[0], b"the \xff cat", "", long, " \n ", good[1]])
+    alone = ask(toy, "serving_default", good)
+    assert [answer["outputs"][0], answer["outputs"][5]] == alone["outputs"]
+    np.testing.assert_allclose(answer["score"][[0, 5]], alone["score"], rtol=1e-4)
+    errors = answer["error"]
+    assert [errors[0], errors[5]] == ["", ""]
+    assert "invalid UTF-8" in errors[1]
+    assert errors[2] == "nothing to translate"
+    assert errors[3] == f"only the first {LONGEST} tokens were read"
+    cut = ask(toy, "serving_default", [long[:LONGEST]])
+    assert cut["outputs"][0] == answer["outputs"][3]
+    assert cut["error"] == [""]
+
+
+def test_lines_are_read_as_one_sentence(toy):
+    one, two = ask(toy, "serving_default", ["the\ncat", "the cat"])["outputs"]
+    assert one == two
+
+
+def test_case(toy):
+    one, two = ask(toy, "n_best", ["the cat", "THE Cat"])["outputs"]
+    assert (one == two) == toy.config.lowercase
