@@ -43,9 +43,8 @@ class Config:
     weight_decay: float = 0.0  # decoupled, of every weight
     clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
     label_smoothing: float = 0.1  # of each target's probability, spread over the vocabulary
-    longest: int = (
-        100  # tokens of a sentence; longer pairs are left out of training, not of the test
-    )
+    limit: int | None = None  # training pairs that are used, the first so many; None: all
+    longest: int = 100  # tokens; of longer pairs nothing is learned, but the test has them
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the order of pairs
 
@@ -87,6 +86,7 @@ TINY = Config(
     dropout=0.0,
     epochs=2,
     batch_size=32,
+    limit=2000,
     longest=60,
     beam=2,
 )

@@ -58,6 +58,7 @@ def load(config, folder):
         target). And the `Vocabulary` of each language.
     """
     pairs = {split: examples(config, split) for split in ("train", "valid")}
+    pairs["train"] = pairs["train"][: config.limit]
     vocabularies = open_vocabularies(config, folder, pairs["train"])
     batches = {
         split: _batches(config, encode(config, vocabularies, pairs[split]), split)

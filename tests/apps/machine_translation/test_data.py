@@ -184,5 +184,7 @@ def test_long_pairs_are_left_out_of_training_alone(folder, tmp_path_factory):
 
     assert count(train(0)) == 6
     assert count(valid) == 2
+    train, valid, *_ = data.load(config(folder, limit=5), tmp_path_factory.mktemp("l"))
+    assert (count(train(0)), count(valid)) == (5, 2)
     with pytest.raises(InputError, match="no pair of train is within --longest 2"):
         data.load(config(folder, longest=2), tmp_path_factory.mktemp("w"))
