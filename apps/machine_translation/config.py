@@ -26,9 +26,7 @@ class Config:
     embedding: int = 128  # size of an embedding
     units: int = 128  # size of a state; the encoder has as many in each direction
     encoder_layers: int = 1  # recurrent layers that read the sentence, in both directions
-    decoder_layers: int = (
-        2  # recurrent layers that write the translation; attention after the first
-    )
+    decoder_layers: int = 2  # recurrent layers that write; the attention follows the first
     attention: Literal["additive", "general"] = "additive"  # how a score is made
     input_feeding: bool = False  # what was attended to enters the next step; slower, step by step
     layer_norm: bool = False  # of what the recurrent layers give
