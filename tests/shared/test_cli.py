@@ -53,7 +53,7 @@ def of_another_value(field, value):
     elif kind is int or isinstance(kind, types.UnionType):
         other = (value or 0) + 3
     else:
-        other = value + 0.5 if kind is float else value + "x y"
+        other = value / 2 + 0.11 if kind is float else value + "x y"
     return [f"--{field.name.replace('_', '-')}", str(other)], other
 
 
