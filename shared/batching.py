@@ -80,17 +80,17 @@ def buckets(columns, batch_size, multiple=8, seed=None, pool=100):
         ValueError: there are no examples, or not equally many in all columns.
     """
     counts = {name: len(column) for name, column in columns.items()}
-    [count] = set(counts.values()) if len(set(counts.values())) == 1 else [0]
-    if not count:
+    count = min(counts.values())
+    if not count or count < max(counts.values()):
         raise ValueError(f"columns need examples, all equally many. Received: {counts}")
     # One more, which is empty: that of the rows that are missing.
+    lengths = {name: np.array([*map(len, column), 0], np.int32) for name, column in columns.items()}
     ragged = {
         name: tf.RaggedTensor.from_row_lengths(
-            np.concatenate([*column]).astype(np.int32), [*map(len, column), 0]
+            np.concatenate(column).astype(np.int32), lengths[name]
         )
         for name, column in columns.items()
     }
-    lengths = {name: np.array([*map(len, column), 0], np.int32) for name, column in columns.items()}
 
     def epoch_of(epoch):
         order = np.arange(count)

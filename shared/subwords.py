@@ -64,7 +64,7 @@ def _is_letter(character):
     return unicodedata.category(character)[0] in "LNM"
 
 
-def _wordpiece(size, min_count=1):
+def _wordpiece(size, min_count):
     """An empty model of `tokenizers` and its trainer."""
     try:
         import tokenizers

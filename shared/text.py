@@ -182,11 +182,6 @@ def read(inputs):
     return tf.strings.regex_replace(text, "\r\n?", "\n"), error
 
 
-def lower(text):
-    """string (batch,) of valid UTF-8 to the same in lower case, of all scripts that have one."""
-    return tf.strings.lower(text, encoding="utf-8")
-
-
 class _Asset(tf.lookup.TextFileInitializer):
     """A table's file, known in the graph by its content: TensorFlow would write its path there."""
 

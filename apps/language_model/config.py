@@ -56,8 +56,8 @@ PRESETS = {
     # valid c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2
     # test  dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0
     # Test perplexity 77.049, state carried, beside 140.84 of a 6-gram; 7.01 M parameters, 29 epochs in
-    # 62 minutes on 2 cores (AMD EPYC). Half as many epochs with the full softmax, 57 minutes, gave 81.1;
-    # what else was tried is in README.md: AdamW learns faster at first, and SGD is ahead in the end.
+    # 62 minutes on 2 cores (AMD EPYC). What else was tried is in README.md: a full softmax leaves time
+    # for 13 epochs.
     "ptb": Config(
         source="files",
         unit="word",

@@ -8,7 +8,7 @@ import tensorflow as tf
 from shared import batching, sources
 from shared.errors import InputError
 from shared.sources import SPLITS
-from shared.text import END, Vocabulary, lower
+from shared.text import END, Vocabulary
 
 from . import embedded
 
@@ -84,15 +84,13 @@ def open_vocabularies(config, folder, pairs=None):
         if path.exists():
             found.append(Vocabulary(path, unit))
             continue
-        lines = [] if i else [_lower(config, source) for source, _ in pairs]
+        lines = [] if i else [source for source, _ in pairs]
+        if lines and config.lowercase:  # by the op that serves
+            lines = [text.decode() for text in tf.strings.lower(lines, "utf-8").numpy()]
         if i or config.joint:
             lines += [target for _, target in pairs]
         found.append(Vocabulary.build(lines, unit, path, config.vocabulary_size))
     return found * 2 if config.joint else found
-
-
-def _lower(config, text):
-    return text.lower() if config.lowercase else text
 
 
 def encode(config, vocabularies, pairs):
@@ -103,7 +101,7 @@ def encode(config, vocabularies, pairs):
         for begin in range(0, len(pairs), 10_000):
             text = tf.constant([pair[i] for pair in pairs[begin : begin + 10_000]])
             if name == "source" and config.lowercase:
-                text = lower(text)
+                text = tf.strings.lower(text, "utf-8")
             rows = vocabulary.encode_ragged(text)
             ends = tf.fill([rows.nrows(), 1], END)
             rows = tf.concat([rows, tf.RaggedTensor.from_tensor(ends)], axis=1)

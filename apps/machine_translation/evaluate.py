@@ -42,7 +42,7 @@ def evaluate(folder, config, predictions=None):
     beams = []
     for signature, beam in (("greedy", 1), ("serving_default", config.beam), ("n_best", N_BEST)):
         outputs, score, seconds = _translate(client, signature, sentences)
-        figures = scores(outputs, references, config)
+        figures, metrics = scores(outputs, references, config)
         beams.append(
             {"beam": beam, **figures, "sentences_per_second": round(len(outputs) / seconds, 1)}
         )
@@ -57,18 +57,16 @@ def evaluate(folder, config, predictions=None):
         "copying the sentence": sentences,
         "translation of the nearest sentence": _nearest(config, sentences),
     }
-    baselines = {name: scores(b, references, config) for name, b in baselines.items()}
+    baselines = {name: scores(b, references, config)[0] for name, b in baselines.items()}
     name = max(baselines, key=lambda name: baselines[name][headline])
     return {
-        "metric": test.pop("metrics")[headline],
+        "metric": metrics[headline],
         "value": test[headline],
         "baseline": name,
         "baseline_value": baselines[name][headline],
         **test,
-        "baselines": {
-            n: {k: v for k, v in b.items() if k != "metrics"} for n, b in baselines.items()
-        },
-        "beams": [{k: v for k, v in b.items() if k != "metrics"} for b in beams],
+        "baselines": baselines,
+        "beams": beams,
         "pairs": len(sentences),
     }
 
@@ -77,7 +75,7 @@ def scores(outputs, references, config):
     """What `sacrebleu` says of `outputs`, and the share of them that is right to the letter.
 
     Returns:
-        a dict: `bleu`, `bleu_lowercase`, `chrf`, `exact_match` (percent); and `metrics`, each in words.
+        a dict of `bleu`, `bleu_lowercase`, `chrf` and `exact_match` (percent), and one of each in words.
     """
     try:
         import sacrebleu
@@ -96,7 +94,7 @@ def scores(outputs, references, config):
     same = np.mean([o == r for o, r in zip(outputs, references, strict=True)])
     found["exact_match"] = round(100 * float(same), 2)
     words["exact_match"] = "translations right to the letter, %"
-    return {**found, "metrics": words}
+    return found, words
 
 
 def _translate(client, signature, sentences, batch_size=32):

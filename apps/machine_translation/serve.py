@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared import decoding
-from shared.text import END, UNKNOWN, lower, read
+from shared.text import END, UNKNOWN, read
 
 from .model import padding_mask
 
@@ -22,7 +22,7 @@ class Server(tf.Module):
         the same by the likeliest token each time: faster, and a little worse.
     n_best(inputs)
         `outputs` and `score` (batch, `N_BEST`) of a beam of as many, the best first, and `tokens`, how
-        many each has. `text` is empty and `score` -inf where there are fewer.
+        many each has. `outputs` is empty and `score` -inf where there are fewer.
     align(inputs)
         what the default translation attended to: `attention` (batch, target, source), a row for each
         token of it; `outputs`, `source_tokens` (batch, source), `target_tokens` (batch, target), with
@@ -143,7 +143,7 @@ class Server(tf.Module):
         """Text to ids (batch, source), each with its end, lengths (batch,), and `error`."""
         text, error = read(inputs)
         text = tf.strings.regex_replace(text, "\n", " ")
-        text = lower(text) if self.config.lowercase else text
+        text = tf.strings.lower(text, "utf-8") if self.config.lowercase else text
         ids, length = self.source.encode(text)
         long = length > LONGEST
         cut = f"only the first {LONGEST} tokens were read"
@@ -151,7 +151,6 @@ class Server(tf.Module):
         error = tf.where((length == 0) & (error == ""), "nothing to translate", error)
         length = tf.minimum(length, LONGEST)
         ids = tf.pad(ids[:, :LONGEST], [[0, 0], [0, 1]], constant_values=END)
-        ids = tf.where(padding_mask(length, ids), ids, END)
         return ids, length + 1, error
 
     def _text(self, ids, lengths):
