@@ -37,8 +37,10 @@ def place(trained, tmp_path_factory):
     data = folder / "DIR"
     data.mkdir()
     for i, split in enumerate(("train", "valid", "test")):
-        lines = [f"the {w} said that {w} {i} is a number\n" for w in ("first", "second") * 100]
-        (data / f"{split}.txt").write_text("".join(lines))
+        # More words than the ptb preset draws for its softmax.
+        lines = [f"the first said that second {i} is number{n}\n" for n in range(1200)]
+        for ending in ("txt", "en", "de"):
+            (data / f"{split}.{ending}").write_text("".join(lines))
     (folder / "questions.txt").write_text("one\ntwo\n")
     for app in sorted(path.parent.name for path in ROOT.glob("apps/*/train.py")):
         tiny = trained(app)

@@ -85,6 +85,6 @@ TINY = Config(
     epochs=2,
     batch_size=32,
     limit=2000,
-    longest=60,
+    longest=24,
     beam=2,
 )

@@ -5,7 +5,6 @@ python -m apps.machine_translation.evaluate saved_models/machine_translation_mul
 
 import collections
 import pathlib
-import time
 from typing import Annotated
 
 import numpy as np
@@ -41,11 +40,9 @@ def evaluate(folder, config, predictions=None):
     sentences, references = zip(*data.examples(config, "test"), strict=True)
     beams = []
     for signature, beam in (("greedy", 1), ("serving_default", config.beam), ("n_best", N_BEST)):
-        outputs, score, seconds = _translate(client, signature, sentences)
+        outputs, score = _translate(client, signature, sentences)
         figures, metrics = scores(outputs, references, config)
-        beams.append(
-            {"beam": beam, **figures, "sentences_per_second": round(len(outputs) / seconds, 1)}
-        )
+        beams.append({"beam": beam, **figures})
         if signature == "serving_default":
             test, default, best = figures, outputs, score
     if predictions:
@@ -98,10 +95,9 @@ def scores(outputs, references, config):
 
 
 def _translate(client, signature, sentences, batch_size=32):
-    """The best translation of each sentence, its score, and the seconds of all of them."""
+    """The best translation of each sentence, and its score."""
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))  # less padding
-    client.predict(signature, [sentences[i] for i in order[:batch_size]])  # the first call traces
-    outputs, score, begin = [""] * len(order), np.zeros(len(order)), time.perf_counter()
+    outputs, score = [""] * len(order), np.zeros(len(order))
     for first in tqdm(range(0, len(order), batch_size), desc=signature, mininterval=1):
         rows = order[first : first + batch_size]
         answer = client.predict(signature, [sentences[i] for i in rows])
@@ -110,7 +106,7 @@ def _translate(client, signature, sentences, batch_size=32):
             best = [part[:, 0] for part in best]
         for i, output, value in zip(rows, *best, strict=True):
             outputs[i], score[i] = output.decode(), value
-    return outputs, score, time.perf_counter() - begin
+    return outputs, score
 
 
 def _nearest(config, sentences):

@@ -174,7 +174,8 @@ class Decoder(keras.layers.Layer):
         states = self.lower.states_per_layer * layers
         self.bridge = keras.layers.Dense(states * units, "tanh", name="bridge")
         self.out = keras.layers.Dense(output, "tanh", name="out")
-        self.norm_q, self.norm_u = _norm(layer_norm, "norm_q"), _norm(layer_norm, "norm_u")
+        self.norm_q = _norm(layer_norm, "norm_q")
+        self.norm_u = self.upper and _norm(layer_norm, "norm_u")
 
     def build(self, x_shape, memory_shape, length_shape=None):
         """Builds the layers."""
@@ -186,8 +187,9 @@ class Decoder(keras.layers.Layer):
             self.upper.build((*rows, units + memory))
         self.bridge.build((x_shape[0], memory))
         self.out.build((*rows, units + memory))
-        for norm in (self.norm_q, self.norm_u):
-            norm.build((*rows, units))
+        self.norm_q.build((*rows, units))
+        if self.upper:
+            self.norm_u.build((*rows, units))
 
     def begin(self, memory, length):
         """The states before the first step, from the mean of m: a list of (batch, units); and o_0."""

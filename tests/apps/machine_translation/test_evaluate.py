@@ -84,7 +84,6 @@ def test_figures_and_predictions(short, monkeypatch, tmp_path):
     assert found["baseline_value"] == found["baselines"][found["baseline"]]["exact_match"]
     assert str(found["value"]) in results.headline(found)
     assert [row["beam"] for row in found["beams"]] == [1, app.config.TINY.beam, evaluate.N_BEST]
-    assert all(row["sentences_per_second"] > 0 for row in found["beams"])
     with Image.open(tmp_path / "alignment.png") as picture:
         assert picture.width > picture.height > 100
         assert len(picture.convert("L").getcolors(256)) > 10  # something is drawn

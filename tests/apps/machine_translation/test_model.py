@@ -213,6 +213,7 @@ def test_settings_that_do_not_go_together():
 def test_a_keras_file_gives_the_same_model(changes, tmp_path):
     model, inputs = built(**changes), batch()
     model.compile("adam", SmoothedCrossentropy(0.1))
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(logits(again, inputs), logits(model, inputs))
