@@ -19,7 +19,7 @@ class Server(tf.Module):
         translates each sentence by a beam of `config.beam`. `outputs`: the translation; `score`: its
         log-probability, normalised by its length (`decoding.beam_search`).
     greedy(inputs)
-        the same by the likeliest token each time: faster, and a little worse.
+        the same by the likeliest token each time.
     n_best(inputs)
         `outputs` and `score` (batch, `N_BEST`) of a beam of as many, the best first, and `tokens`, how
         many each has. `outputs` is empty and `score` -inf where there are fewer.

@@ -169,7 +169,7 @@ def test_buckets_are_mostly_no_padding():
     data = columns(2000)
     _, shapes = rows_of(buckets(data, 16, multiple=4, seed=1)(0))
     real = sum(map(len, data["a"]))
-    assert real / sum(a[0] * a[1] for a, _ in shapes) > 0.8  # in the order of the text it is half
+    assert real / sum(a[0] * a[1] for a, _ in shapes) > 0.8
 
 
 @pytest.mark.parametrize("data", [{"a": []}, {"a": [[1]], "b": [[1], [2]]}])
