@@ -75,6 +75,24 @@ PRESETS = {
         clip_norm=0.25,
         max_tokens=20,
     ),
+    # WikiText-2 (Merity et al. 2017), words: wiki.train.txt, wiki.valid.txt, wiki.test.txt.
+    "wikitext2": Config(
+        source="files",
+        unit="word",
+        units=400,
+        dropout=0.4,
+        recurrent_dropout=0.2,
+        sampled_softmax=1000,
+        epochs=12,
+        batch_size=20,
+        window=35,
+        optimizer="sgd",
+        learning_rate=25.0,
+        warmup_steps=300,
+        weight_decay=2e-6,
+        clip_norm=0.25,
+        max_tokens=20,
+    ),
 }
 
 TINY = Config(
