@@ -37,6 +37,7 @@ def _all():
         (getattr(en, kind)[code], getattr(zh, kind)[code])
         for kind in ("territories", "languages")
         for code in sorted(set(getattr(en, kind)) & set(getattr(zh, kind)))
+        if len(code) == 2  # the better known
     ]
     rng = random.Random(1)
     made = {}
@@ -119,7 +120,11 @@ def _measure(rng, en, zh, names):
 
     amount = round(10 ** rng.uniform(0, 4), rng.choice([0, 0, 1]))
     amount = int(amount) if amount == int(amount) else amount
-    return _both(format_unit, en, zh, amount, rng.choice(UNITS), length="long")
+    unit = rng.choice(UNITS)
+    source, target = _both(format_unit, en, zh, amount, unit, length="long")
+    if unit in target:  # Babel has no long form of it
+        target = format_unit(amount, unit, length="short", locale=zh)
+    return source, target
 
 
 def _list(rng, en, zh, names):

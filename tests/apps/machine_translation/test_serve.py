@@ -197,3 +197,18 @@ def test_lines_are_read_as_one_sentence(toy):
 def test_case(toy):
     one, two = ask(toy, "n_best", ["the cat", "THE Cat"])["outputs"]
     assert (one == two) == toy.config.lowercase
+
+
+def test_words_never_seen_are_read_and_written_as_pieces(tmp_path):
+    words = Vocabulary.build(
+        ["Mats Come to 3 cats, or 12 dogs: Zoe."], "subword", tmp_path / "v", 40
+    )
+    config = dataclasses.replace(TINY, embedding=6, units=5, joint=True)
+    server = Server(build(config, words, words), config, words, words)
+    name = "Cato Zmoe 3213 cats."
+    answer = server.endpoints["align"](tf.constant([name]))
+    pieces = strings(answer["source_tokens"].numpy())[0]
+    assert "<unk>" not in pieces
+    assert "".join(pieces) == f" {name}\n"
+    ids, lengths = words.encode(tf.constant([name]))
+    assert strings(server._text(ids[:, tf.newaxis], lengths[:, tf.newaxis]).numpy()) == [[name]]
