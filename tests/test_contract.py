@@ -1,5 +1,6 @@
-"""What every app is: the same files, the same names, a SavedModel of strings. A copy of each app,
-renamed, is held to it too: that is what the folders are made for."""
+"""What every app is: the same files, the same names, a SavedModel of strings. A copy of one, renamed,
+is held to it too, for that is what the folders are made for; that the others can be copied likewise,
+test_imports sees in their code."""
 
 import dataclasses
 import inspect
@@ -32,7 +33,7 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="session", params=[*APPS, *(f"copy_of_{name}" for name in APPS)])
+@pytest.fixture(scope="session", params=[*APPS, f"copy_of_{APPS[0]}"])
 def app(request, trained, tmp_path_factory):
     name = request.param
     if name.startswith("copy_of_"):

@@ -40,9 +40,40 @@ def breaches(path):
                 yield f"{name}: an app imports itself relatively, or its copy would import it"
 
 
+def own_names(path):
+    """Texts in an app's code, docstrings apart, that name the app: its copy has another name."""
+    app = path.relative_to(ROOT).parts[1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    owners = ast.Module, ast.ClassDef, ast.FunctionDef
+    firsts = [node.body[0] for node in ast.walk(tree) if isinstance(node, owners) and node.body]
+    prose = {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
+    for node in ast.walk(tree):
+        text = isinstance(node, ast.Constant) and id(node) not in prose and str(node.value)
+        if text and app in text:
+            yield f"{path.name}, line {node.lineno}: {text!r}; take it from __package__"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports(path):
     assert list(breaches(path)) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.is_relative_to(ROOT / "apps")],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_an_app_does_not_name_itself(path):
+    assert path.parent == ROOT / "apps" or list(own_names(path)) == []
+
+
+def test_a_name_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "apps" / "mine" / "x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text('"""Of mine."""\nx = "python -m apps.mine.train"\ndef f():\n    "mine"\n')
+    [name] = own_names(path)
+    assert "line 2" in name
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def build(config, vocabulary):
     )(x, carry=carry)
     y = keras.layers.Dropout(config.dropout, locked, config.seed + 100, name="output_dropout")(y)
     logits = embedding(y, reverse=True)
-    return LanguageModel({"tokens": tokens, "carry": carry}, logits, name="language_model")
+    return LanguageModel({"tokens": tokens, "carry": carry}, logits)
 
 
 @keras.saving.register_keras_serializable(package=__package__)

@@ -60,7 +60,7 @@ def build(config, source, target):
     o = decoder(drop(embed(y)), m, length)
     logits = embed(drop(o), reverse=True)
     inputs = {"source": x, "source_length": length, "target": y}
-    return keras.Model(inputs, logits, name="machine_translation")
+    return keras.Model(inputs, logits)
 
 
 def _norm(on, name):
