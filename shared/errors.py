@@ -4,8 +4,11 @@ import functools
 import sys
 
 
-class InputError(ValueError):
-    """Bad input: a file, an argument, a run. The message names it and says what to do."""
+class InputError(Exception):
+    """Bad input: a file, an argument, a run. The message names it and says what to do.
+
+    No ValueError: `tyro` would put it into a box of its own.
+    """
 
 
 def at_least_one(config, *names):

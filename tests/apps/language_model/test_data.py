@@ -162,4 +162,4 @@ def test_a_setting_out_of_range_is_named(capsys):
     with pytest.raises(SystemExit) as caught:
         train.main(["default", "--batch-size", "0", "--dry-run"])
     assert caught.value.code == 2
-    assert "--batch-size is at least 1" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: --batch-size is at least 1. Received: 0\n"
