@@ -135,7 +135,8 @@ def tried_table(folder):
             if len({str(run["config"].get(name)) for run in runs}) > 1
         ]
         for run in runs:
-            settings = (f"{n} {run['config'][n]}" for n in differ if n in run["config"])
+            settings = [f"{n} {run['config'][n]}" for n in differ if n in run["config"]]
+            settings = settings or ["the only recipe"]
             epochs = f"{run['epochs']} of {run['config']['epochs']}"
             loss = f"{run['val_loss']:.3f}"
             rows.append((f"`{path.stem}`", ", ".join(settings), epochs, _minutes(run), loss))
