@@ -20,17 +20,17 @@ class Config:
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     layers: int = 1  # recurrent layers
-    units: int = 256  # size of a state, and of an embedding: they are tied
-    dropout: float = 0.1  # of the embeddings, between layers, and before the softmax; a fraction
+    units: int = 400  # size of a state, and of an embedding: they are tied
+    dropout: float = 0.25  # of the embeddings, between layers, and before the softmax; a fraction
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
     sampled_softmax: int = 0  # words drawn for the softmax of a step; 0: all, which is exact
-    epochs: int = 8  # passes over the training text
+    epochs: int = 9  # passes over the training text
     batch_size: int = 32  # streams of text read side by side
     window: int = 64  # tokens that gradients flow back through
     optimizer: Literal["adamw", "sgd"] = "adamw"  # PyTorch's example: sgd, rate 20, norm 0.25
-    learning_rate: float = 0.006  # at its highest; cosine decay to zero
+    learning_rate: float = 0.005  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight
     clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
