@@ -34,7 +34,7 @@ demo: venv ## train, export and query one app: APP=language_model, another, or a
 	$(foreach app,$(if $(filter all,$(APP)),$(APPS),$(APP)),$(call demo_of,$(app)))
 
 test: venv ## run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: venv ## check the code's style and form
 	$(PY) -m ruff check

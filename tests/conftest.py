@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same device for everyone: the CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import fcntl
 import functools
 import importlib
 import types
@@ -35,16 +36,26 @@ def _train_tiny(app, run, *flags):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A function: name of an app -> its modules, with `run`, a finished TINY run, and `saved_models`."""
+    """A function: name of an app -> its modules, with `run`, a finished TINY run, and `saved_models`.
+
+    It is trained once, for all processes of pytest-xdist: who comes second waits.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
 
     @functools.cache
     def of(name):
         app = app_modules(f"apps.{name}")
-        folder = tmp_path_factory.mktemp(name)
+        folder = root / "trained" / name
+        folder.mkdir(parents=True, exist_ok=True)
         app.run, app.saved_models = folder / "run", folder / "saved_models"
-        _train_tiny(app, app.run)
-        app.export.main([str(app.run), "--to", str(app.saved_models)])
         app.saved_model = app.saved_models / f"{name}_tiny"
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not app.saved_models.exists():
+                _train_tiny(app, app.run)
+                app.export.main([str(app.run), "--to", str(app.saved_models)])
         return app
 
     return of

@@ -67,6 +67,7 @@ def log(tree):
 
 VENV = "venv --clear .venv"
 PIP = "pip install -c requirements.lock -e .[all,dev]"
+PYTEST = "pytest --numprocesses 2 --dist loadfile"
 
 
 def test_alone_prints_the_targets_and_the_apps(tree):
@@ -116,13 +117,13 @@ def test_demo_of_all_trains_exports_and_asks_each_app_in_turn(tree):
 
 def test_installs_once_then_again_in_place_when_the_lock_is_newer(tree):
     make(tree, "test")
-    assert log(tree) == [VENV, PIP, "pytest"]
+    assert log(tree) == [VENV, PIP, PYTEST]
     make(tree, "test")
-    assert log(tree) == ["pytest"]
+    assert log(tree) == [PYTEST]
     stamp = (tree / ".venv/.installed").stat().st_mtime
     os.utime(tree / "requirements.lock", (stamp + 1, stamp + 1))
     make(tree, "test")
-    assert log(tree) == [PIP, "pytest"]
+    assert log(tree) == [PIP, PYTEST]
 
 
 def test_starts_from_nothing_after_a_broken_install(tree):
@@ -133,7 +134,7 @@ def test_starts_from_nothing_after_a_broken_install(tree):
     (tree / "no_network").unlink()
     code, _, err = make(tree, "test")
     assert code == 0, err
-    assert log(tree) == [VENV, PIP, "pytest"]
+    assert log(tree) == [VENV, PIP, PYTEST]
 
 
 def test_a_moved_checkout_starts_from_nothing(tree):
@@ -141,7 +142,7 @@ def test_a_moved_checkout_starts_from_nothing(tree):
     log(tree)
     moved = tree.rename(tree.parent / "moved")
     make(moved, "test")
-    assert log(moved) == [VENV, PIP, "pytest"]
+    assert log(moved) == [VENV, PIP, PYTEST]
 
 
 def test_two_makes_at_once_install_once(tree):

@@ -47,9 +47,9 @@ class Config:
 
 
 PRESETS = {
-    # The Python language reference of CPython 3.11. Test: 2.236 bits per character, beside 2.005 of a
-    # 12-gram; 8 epochs in 2 minutes on 2 cores (AMD EPYC). An n-gram is hard to beat on so little text
-    # (264,000 characters), in which whole phrases come again.
+    # The Python language reference of CPython 3.11. Test: 2.054 bits per character, beside 2.005 of a
+    # 12-gram; 1.32 M parameters, 9 epochs in 2.5 minutes on 2 cores (AMD EPYC). An n-gram is hard to beat
+    # on so little text (264,000 characters), in which whole phrases come again.
     "default": Config(),
     # Penn Treebank in Mikolov's preparation: data/ptb.*.txt of simple-examples.tgz. SHA-256:
     # train fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf
