@@ -25,7 +25,8 @@ from shared.provenance import hardware, versions
 
 from . import _timing
 
-SENTENCES, BATCHES, ROUNDS = 64, 40, 7  # 20 times as many, up to 1,000, for the comparison
+ROUNDS, BATCHES = 7, 40
+SENTENCES, COMPARED = 64, 1000
 
 
 def decoding(client, sentences, beam, rounds):
@@ -95,7 +96,9 @@ def measure(options):
     """What `--model` is, and its speed."""
     card = card_of(options.model, data.__package__)
     config = Config(**{**card["config"], "data_dir": options.data_dir})
-    rounds, batches, count = (1, 2, 2) if options.dry_run else (ROUNDS, BATCHES, SENTENCES)
+    rounds, batches, count, compared = ROUNDS, BATCHES, SENTENCES, COMPARED
+    if options.dry_run:
+        rounds, batches, count, compared = 1, 2, 2, 2
     sentences = [source for source, _ in data.examples(config, "test")]
     client = Folder(options.model)
     return {
@@ -104,7 +107,7 @@ def measure(options):
         "preset": card["preset"],
         "parameters": card["parameters"],
         "decoding": decoding(client, sentences[:count], config.beam, rounds),
-        "alone_and_together": alone_and_together(client, sentences[: min(1000, 20 * count)]),
+        "alone_and_together": alone_and_together(client, sentences[:compared]),
         "training": training(config, batches, rounds),
     }
 

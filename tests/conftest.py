@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
         app.saved_model = app.saved_models / f"{name}_tiny"
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not app.saved_models.exists():
+            if not app.saved_model.exists():
                 _train_tiny(app, app.run)
                 app.export.main([str(app.run), "--to", str(app.saved_models)])
         return app
