@@ -59,7 +59,7 @@ def windows(ids, batch_size, window, seed=None):
     return epoch_of
 
 
-def buckets(columns, batch_size, multiple=8, seed=None, pool=100):
+def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
     """Batches of examples of about the same length, so that little is padding.
 
     Of each `pool` batches the examples are sorted by their lengths, the first column's before the

@@ -120,7 +120,7 @@ def _batches(config, ids, split):
         if not any(fits):
             raise InputError(f"no pair of train is within --longest {config.longest}")
     seed = config.seed if split == "train" else None
-    of_epoch = batching.buckets(ids, config.batch_size, seed=seed)
+    of_epoch = batching.buckets(ids, config.batch_size, config.length_multiple, seed)
 
     def example(columns):
         (source, length), (target, target_length) = columns["source"], columns["target"]
