@@ -28,13 +28,16 @@ def build(config, source, target):
     x = keras.Input((None,), dtype="int32", name="source")
     length = keras.Input((), dtype="int32", name="source_length")
     y = keras.Input((None,), dtype="int32", name="target")
-    embed = TiedEmbedding(target.size, config.embedding, name="embedding")
+    seed = iter(range(config.seed, config.seed + 10_000, 1000))
+    spread = lambda: keras.initializers.RandomNormal(0.0, config.embedding**-0.5, next(seed))  # noqa: E731
+    embed = TiedEmbedding(
+        target.size, config.embedding, embeddings_initializer=spread(), name="embedding"
+    )
     embed_source = embed
     if not config.joint:
         embed_source = keras.layers.Embedding(
-            source.size, config.embedding, name="source_embedding"
+            source.size, config.embedding, spread(), name="source_embedding"
         )
-    seed = iter(range(config.seed, config.seed + 10_000, 1000))
     drop = lambda t: keras.layers.Dropout(config.dropout, (None, 1, None), next(seed))(t)  # noqa: E731
     stack = {"cell": config.cell, "units": config.units, "dropout": config.dropout}
     encoder = Encoder(
@@ -63,6 +66,11 @@ def build(config, source, target):
     return keras.Model(inputs, logits)
 
 
+def _scaled(x):
+    """x sqrt(d): an embedding of variance 1 / d, as its softmax needs it, comes in with variance 1."""
+    return x * x.shape[-1] ** 0.5
+
+
 def _norm(on, name):
     return (keras.layers.LayerNormalization if on else keras.layers.Identity)(name=name)
 
@@ -72,6 +80,9 @@ class Encoder(keras.layers.Layer):
     """Reads the sentence in both directions.
 
         m_j = [forward_j; backward_j]            of the last layer; layer-normalised, if asked for
+
+    The first reads x sqrt(features) (Vaswani et al. 2017, section 3.4). Without the root
+    the memory begins near zero, and the decoder is for long no more than a language model.
 
     Args:
         cell, units, layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
@@ -105,7 +116,7 @@ class Encoder(keras.layers.Layer):
 
     def call(self, x, length, training=False):
         """m; see the class."""
-        m, _ = self.stack(x, mask=padding_mask(length, x), training=training)
+        m, _ = self.stack(_scaled(x), mask=padding_mask(length, x), training=training)
         return self.norm(m)
 
     def compute_output_spec(self, x, length, training=False):
@@ -127,7 +138,7 @@ class Decoder(keras.layers.Layer):
     """Writes the translation, one token after the other.
 
         s_0, r_0 = tanh(mean_j(m_j) W_0 + b_0)
-        q_t, s_t = lower([x_t; o_{t-1}], s_{t-1})       o_{t-1}: with input feeding alone
+        q_t, s_t = lower([x_t sqrt(features); o_{t-1}], s_{t-1})    o_{t-1}: with input feeding alone
         c_t, a_t = attention(q_t, m)
         u_t, r_t = upper([q_t; c_t], r_{t-1})           the other layers; if there are none, u_t = q_t
         o_t = tanh([u_t; c_t] W_o + b_o)
@@ -215,7 +226,7 @@ class Decoder(keras.layers.Layer):
         if self.input_feeding:
             return self._one_by_one(x, states, memory, keys, mask)
         n = self.lower.states_per_layer
-        q, _ = self.lower(x, initial_state=states[:n], training=training)
+        q, _ = self.lower(_scaled(x), initial_state=states[:n], training=training)
         u = q = self.norm_q(q)
         c, a = self.attention(q, memory, keys=keys, mask=mask)
         if self.upper:
@@ -252,6 +263,7 @@ class Decoder(keras.layers.Layer):
             o, (batch * beam, output); the new states; and a, (batch * beam, source).
         """
         n, batch = self.lower.states_per_layer, tf.shape(memory)[0]
+        x = _scaled(x)
         if self.input_feeding:
             *states, o = states
             x = tf.concat([x, o], -1)
