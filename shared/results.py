@@ -162,7 +162,10 @@ def _peers(r):
 
 
 def _minutes(r):
-    return f"{r['seconds'] / 60:.0f} min" if r["seconds"] >= 90 else f"{r['seconds']:.0f} s"
+    seconds = r["seconds"]
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds / 60:.1f} min"
 
 
 def table(names, rows):

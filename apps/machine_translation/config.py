@@ -77,6 +77,32 @@ PRESETS = {
         length_multiple=4,
         longest=80,
     ),
+    # Tatoeba's short sentences: train.tsv, valid.tsv, test.tsv, English first.
+    "tatoeba_zh_en": Config(
+        source="files",
+        languages=("zh", "en"),
+        columns=(1, 0),
+        target_unit="subword",
+        vocabulary_size=4000,
+        embedding=256,
+        units=256,
+        dropout=0.4,
+        epochs=20,
+        length_multiple=4,
+        longest=60,
+    ),
+    # The same the other way round.
+    "tatoeba_en_zh": Config(
+        source="files",
+        source_unit="subword",
+        vocabulary_size=4000,
+        embedding=256,
+        units=256,
+        dropout=0.4,
+        epochs=20,
+        length_multiple=4,
+        longest=60,
+    ),
 }
 
 TINY = Config(

@@ -93,8 +93,8 @@ def test_recipes_that_were_tried(root, capsys):
     results.main(["--check"])
     rows = readme.read_text().partition("<!-- tried -->\n")[2].splitlines()
     assert rows[2:] == [
-        "| `big` | units 1, depth 4 | 3 of 3 | 2 min | 1.000 |",
-        "| `big` | units 2 | 2 of 3 | 2 min | 2.500 |",
+        "| `big` | units 1, depth 4 | 3 of 3 | 1.7 min | 1.000 |",
+        "| `big` | units 2 | 2 of 3 | 1.7 min | 2.500 |",
         "<!-- /tried -->",
         "last",
     ]
