@@ -15,6 +15,7 @@ from shared import export, plots, results
 from shared.clients import Folder
 from shared.errors import InputError, one_line
 from shared.files import write_jsonl
+from shared.text import END_TOKEN
 
 from . import data
 from .config import Config
@@ -143,11 +144,16 @@ def _picture(client, sentences, path, how_many=4):
         panels.append(
             (
                 answer["attention"][row, :rows, :columns],
-                [t.decode().strip() or "\u2423" for t in answer["target_tokens"][row, :rows]],
-                [t.decode().strip() or "\u2423" for t in answer["source_tokens"][row, :columns]],
+                [_label(t) for t in answer["target_tokens"][row, :rows]],
+                [_label(t) for t in answer["source_tokens"][row, :columns]],
             )
         )
     plots.attention(panels, path)
+
+
+def _label(token):
+    """What stands for a token in a picture: neither a sentence's end nor a space would be seen."""
+    return END_TOKEN if token == b"\n" else token.decode().strip() or "\u2423"
 
 
 @one_line
