@@ -63,7 +63,7 @@ class Config:
 
 PRESETS = {
     # English to Chinese from CLDR, as Babel has it: dates, times, amounts, lists, names.
-    "default": Config(dropout=0.05, batch_size=32, label_smoothing=0.05, epochs=8),
+    "default": Config(dropout=0.05, batch_size=32, label_smoothing=0.05, epochs=7),
     # Multi30k task 1, raw: train.{en,de}, val.{en,de}, test_2016_flickr.{en,de}. SHA-256 of the pairs, each a
     # line with a tab between:
     # train c1a00bc02ecdb46c6df9032b05537a0f9ccb8f8badf9c27c6d2b5fef14258da4
@@ -95,7 +95,7 @@ PRESETS = {
         embedding=256,
         units=256,
         dropout=0.4,
-        epochs=20,
+        epochs=18,
         length_multiple=4,
         longest=60,
     ),
@@ -104,10 +104,11 @@ PRESETS = {
         source="files",
         source_unit="subword",
         vocabulary_size=4000,
+        lowercase=True,
         embedding=256,
         units=256,
         dropout=0.4,
-        epochs=20,
+        epochs=12,
         length_multiple=4,
         longest=60,
     ),

@@ -4,7 +4,9 @@ python -m apps.machine_translation.evaluate saved_models/machine_translation_mul
 """
 
 import collections
+import itertools
 import pathlib
+import re
 from typing import Annotated
 
 import numpy as np
@@ -22,6 +24,7 @@ from .config import Config
 from .serve import N_BEST
 
 COLUMNS = ("input", "target", "output", "score")  # of the predictions
+UNSEPARATED = "zh", "ja", "th"  # languages without spaces between words
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; other languages have 13a
 
 
@@ -117,7 +120,7 @@ def _nearest(config, sentences):
     sentences, which share something with all, do not always win.
     """
     pairs = data.examples(config, "train")
-    words = [set(source.lower().split()) for source, _ in pairs]
+    words = [_words(source, config) for source, _ in pairs]
     where = collections.defaultdict(list)
     for i, of_one in enumerate(words):
         for word in of_one:
@@ -126,11 +129,19 @@ def _nearest(config, sentences):
     found = []
     for sentence in sentences:
         shared = np.zeros(len(pairs))
-        for word in set(sentence.lower().split()):
+        for word in _words(sentence, config):
             if word in where:
                 shared[where[word]] += np.log(len(pairs) / len(where[word])) + 1e-3
         found.append(pairs[int(np.argmax(shared / length))][1])
     return found
+
+
+def _words(sentence, config):
+    """Its words and marks, a set; where no spaces part them, its characters and pairs of these."""
+    sentence = sentence.lower()
+    if config.languages[0][:2] in UNSEPARATED:
+        return {*sentence, *map("".join, itertools.pairwise(sentence))}
+    return set(re.findall(r"\w+|[^\w\s]", sentence))
 
 
 def _picture(client, sentences, path, how_many=4):

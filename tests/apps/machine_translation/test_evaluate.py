@@ -46,8 +46,12 @@ def test_scores_are_those_of_sacrebleu(trained):
 def test_the_nearest_sentence(monkeypatch, trained):
     pairs = [("a man rides a horse", "A"), ("two dogs", "B"), ("a man and two women", "C")]
     monkeypatch.setattr(evaluate.data, "examples", lambda config, split: pairs)
-    found = evaluate._nearest(None, ["the horse", "Dogs bark", "women", "nothing of it"])
+    config = config_of(trained)
+    found = evaluate._nearest(config, ["the horse!", "Dogs bark", "women", "nothing of it"])
     assert found == ["A", "B", "C", "A"]
+    pairs = [("\u6211\u6709\u4e00\u5339\u9a6c", "A horse"), ("\u72d7\u5728\u53eb", "A dog")]
+    found = evaluate._nearest(config_of(trained, languages=("zh", "en")), ["\u4e00\u53ea\u72d7"])
+    assert found == ["A dog"]  # Chinese has no spaces
 
 
 @pytest.fixture(scope="module")
