@@ -36,9 +36,7 @@ class Config:
     # Training
     epochs: int = 10  # passes over the training pairs
     batch_size: int = 64  # pairs in a step
-    length_multiple: int = (
-        8  # a batch's lengths are padded to one of it; 4: less padding, more to compile
-    )
+    length_multiple: int = 8  # lengths are padded to one of it; 4: less padding, more to compile
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight
