@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import sys
 import warnings
 
 # Fonts with Chinese characters, of which a machine may have one.
@@ -56,16 +57,29 @@ def attention(panels, path):
 
 @contextlib.contextmanager
 def _any_script():
-    """Text in it is drawn with a font of Chinese characters, if the machine has one."""
+    """Text in it is drawn with a font of Chinese characters; where the machine has none, a line says so."""
     import matplotlib
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in CHINESE if name in there)]
-    with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
-        # Where no font has a letter, a box stands for it: a picture all the same.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    with (
+        matplotlib.rc_context({"font.family": families}),
+        warnings.catch_warnings(record=True) as said,
+    ):
+        warnings.simplefilter("always")
         yield
+    for warning in said:
+        if "missing from font" not in str(warning.message):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if any("missing from font" in str(warning.message) for warning in said):
+        print(
+            "in the picture boxes stand for letters that no font here has: for Chinese, install one such "
+            "as Noto Sans CJK",
+            file=sys.stderr,
+        )
 
 
 def _figure(panels, size=(4, 3)):

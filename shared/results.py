@@ -136,7 +136,7 @@ def tried_table(folder):
         ]
         for run in runs:
             settings = [f"{n} {run['config'][n]}" for n in differ if n in run["config"]]
-            settings = settings or ["the only recipe"]
+            settings = settings or ["the preset's"]
             epochs = f"{run['epochs']} of {run['config']['epochs']}"
             loss = f"{run['val_loss']:.3f}"
             rows.append((f"`{path.stem}`", ", ".join(settings), epochs, _minutes(run), loss))
@@ -171,7 +171,8 @@ def _minutes(r):
 def table(names, rows):
     """A Markdown table: names of the columns, and rows of as many values."""
     lines = [names, ["---"] * len(names), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    cells = ([str(value).replace("|", "\\|") for value in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def put(text, place, new):

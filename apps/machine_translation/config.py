@@ -60,14 +60,16 @@ class Config:
 
 
 PRESETS = {
-    # English to Chinese from CLDR, as Babel has it: dates, times, amounts, lists, names.
+    # English to Chinese from CLDR, as Babel has it: dates, times, amounts, lists, names. Test: 97.5 % right
+    # to the letter, beside 6.2 of the sentence itself; 0.96 M parameters, 7 epochs in 2.1 minutes on 2
+    # cores (AMD EPYC).
     "default": Config(dropout=0.05, batch_size=32, label_smoothing=0.05, epochs=7),
     # Multi30k task 1, raw: train.{en,de}, val.{en,de}, test_2016_flickr.{en,de}. SHA-256 of the pairs, each a
     # line with a tab between:
     # train c1a00bc02ecdb46c6df9032b05537a0f9ccb8f8badf9c27c6d2b5fef14258da4
     # valid 2da4aa9f2f00e8aa94e3df29b4669e663fe821b662405a2d9b7fe9ca0ca1f837
     # test  5a087b0b6254fc8da010153b56c4450c369a2709abed12cce8b9ef6db260db35
-    # Test BLEU in lower case 37.5, cased 37.18, beside 8.5 of the nearest translation; 4.58 M parameters,
+    # Test BLEU in lower case 37.5, cased 37.18, beside 8.61 of the nearest translation; 4.58 M parameters,
     # 24 epochs in 56 minutes on 2 cores (AMD EPYC); 35.86 after the first 24 minutes.
     "multi30k_en_de": Config(
         source="files",
@@ -83,7 +85,12 @@ PRESETS = {
         length_multiple=4,
         longest=80,
     ),
-    # Tatoeba's short sentences: train.tsv, valid.tsv, test.tsv, English first.
+    # Tatoeba's short sentences: train.tsv, valid.tsv, test.tsv, English first. SHA-256 of the pairs:
+    # train 5d005fcb9b1fb34eb81e02e7993793f24fcf2be6d9b145ca05379a44965ec50a
+    # valid 00ef74f42205d93365a8a083f7a3e84bfccf67a1fd4a5aa5a3b023d5766021d7
+    # test  f7661eee9be0bde4619a5e2820a2c515bd828b5a01b07265eaefda452631cfed
+    # Test BLEU in lower case 29.06, cased 28.71, beside 14.85 of the nearest translation; 5.30 M parameters,
+    # 18 epochs in 27 minutes on 2 cores (AMD EPYC).
     "tatoeba_zh_en": Config(
         source="files",
         languages=("zh", "en"),

@@ -81,14 +81,18 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
 
 
-def test_attention_of_another_script(tmp_path):
-    """Without a warning, whatever fonts the machine has."""
+def test_attention_of_another_script(tmp_path, monkeypatch, capsys):
+    """A picture all the same where no font has its letters, and a line that says so."""
+    monkeypatch.setattr(plots, "CHINESE", ())
     rng = np.random.default_rng(0)
     panels = [
         (rng.random((3, 5)), ["\u6f22", "\u5b57", "\n"], list("abcde")),
         (rng.random((2, 4)), ["a", "b"], ["\u05d0", " ", "c", "d"]),
     ]
     plots.attention(panels, tmp_path / "a.png")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "install" in said[0]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > picture.height
         assert len(picture.convert("RGB").getcolors(100_000)) > 20

@@ -103,3 +103,8 @@ def test_recipes_that_were_tried(root, capsys):
     with pytest.raises(SystemExit):
         results.main(["--tried", str(root / "none")])
     assert "none: no run there" in capsys.readouterr().err
+
+
+def test_a_bar_in_a_cell_is_no_border():
+    text = results.table(["metric"], [("BLEU (nrefs:1|case:lc)",)])
+    assert text.splitlines()[2] == r"| BLEU (nrefs:1\|case:lc) |"
