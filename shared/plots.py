@@ -69,12 +69,11 @@ def _any_script():
     ):
         warnings.simplefilter("always")
         yield
-    for warning in said:
-        if "missing from font" not in str(warning.message):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-    if any("missing from font" in str(warning.message) for warning in said):
+    boxes = [w for w in said if "missing from font" in str(w.message)]
+    for w in said:
+        if w not in boxes:
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    if boxes:
         print(
             "in the picture boxes stand for letters that no font here has: for Chinese, install one such "
             "as Noto Sans CJK",

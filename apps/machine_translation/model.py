@@ -82,7 +82,7 @@ class Encoder(keras.layers.Layer):
         m_j = [forward_j; backward_j]            of the last layer; layer-normalised, if asked for
 
     The first reads x sqrt(features) (Vaswani et al. 2017, section 3.4). Without the root
-    the memory begins near zero, and the decoder is for long no more than a language model.
+    the memory would begin near zero.
 
     Args:
         cell, units, layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
