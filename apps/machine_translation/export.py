@@ -1,6 +1,6 @@
 """From a finished run to a SavedModel that a server may load.
 
-python -m apps.language_model.export runs/machine_translation/multi30k_en_de
+python -m apps.machine_translation.export runs/machine_translation/multi30k_en_de
 """
 
 import pathlib
