@@ -36,8 +36,8 @@ OPS = set(
 
     Shape ShapeN Size Rank Reshape ExpandDims Squeeze Transpose Pack Unpack ConcatV2 Split SplitV
     Slice StridedSlice Pad PadV2 Tile Fill ZerosLike OnesLike Range BroadcastTo BroadcastArgs
-    GatherV2 GatherNd ResourceGather ScatterNd TensorScatterUpdate TensorScatterAdd Where OneHot
-    ReverseV2 ReverseSequence InvertPermutation
+    GatherV2 GatherNd ResourceGather ResourceGatherNd ScatterNd TensorScatterUpdate TensorScatterAdd
+    Where OneHot ReverseV2 ReverseSequence InvertPermutation
     Sum Mean Prod Max Min Any All ArgMax ArgMin Cumsum Cumprod TopKV2 LowerBound UpperBound
     UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin SegmentSum Unique UniqueV2 Bincount DenseBincount
     TensorListReserve TensorListSetItem TensorListGetItem TensorListStack TensorListFromTensor

@@ -38,7 +38,7 @@ def place(trained, tmp_path_factory):
     data.mkdir()
     for i, split in enumerate(("train", "valid", "test")):
         # More words than the ptb preset draws for its softmax.
-        lines = [f"the first said that second {i} is number{n}\n" for n in range(1200)]
+        lines = [f"the first said that second {i} is number{n} 好\n" for n in range(1200)]
         for ending in ("txt", "en", "de"):
             (data / f"{split}.{ending}").write_text("".join(lines))
     (folder / "questions.txt").write_text("one\ntwo\n")

@@ -1,0 +1,75 @@
+"""Every setting of the pinyin model, and the presets."""
+
+import dataclasses
+from typing import Literal
+
+from shared.errors import at_least_one, fraction
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The model and its training."""
+
+    # Data
+    source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
+    data_dir: str = ""  # folder with train.tsv or train.txt; valid and test likewise
+    columns: tuple[int, int] = (1, 0)  # of a .tsv: the pinyin and the text, from 0
+    group_column: int | None = None  # of a .tsv: where a row is from, to tell results apart
+    also: tuple[str, ...] = ()  # more test files of the folder, such as gold for gold.tsv
+    words: int = 12_000  # of the dictionary of jieba, the most frequent, that are learned too
+    leave_out: tuple[str, ...] = ()  # groups that the headline leaves out
+    tones: bool = False  # whether syllables have tones; without, those of the data are dropped
+    tone_dropout: float = 0.05  # of the tones, in training, for who types without; a fraction
+
+    # Model
+    cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
+    embedding: int = 192  # size of an embedding, of a syllable or a character
+    units: int = (
+        192  # size of the reader's state; both directions, and the writer, have twice as many
+    )
+    layers: int = 1  # recurrent layers of each
+    bidirectional: bool = True  # the reader reads in both directions; without, as one types
+    dropout: float = 0.2  # of embeddings, between layers, and before the softmax; a fraction
+    recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
+
+    # Training
+    epochs: int = 6  # passes over the training sentences
+    batch_size: int = 64  # sentences in a step
+    length_multiple: int = 4  # lengths are padded to one of it
+    learning_rate: float = 0.003  # at its highest; cosine decay to zero
+    warmup_steps: int = 100  # steps in which the rate climbs to its highest
+    weight_decay: float = 0.0  # decoupled, of every weight
+    clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
+    limit: int | None = None  # training sentences that are used, the first so many; None: all
+    longest: int = 60  # syllables; of longer sentences nothing is learned, but the test has them
+    patience: int = 0  # epochs without a better validation before training stops; 0: never
+    seed: int = 1  # of weights, dropout and the order of sentences
+
+    # Serving: the logarithms of writer, reader and trigram are added with these weights
+    beam: int = 16  # hypotheses when characters are chosen
+    reader: float = 0.5  # weight of the reader's, less what it would say of the syllable alone
+    trigram: float = 0.5  # weight of the trigram's
+
+    def __post_init__(self):
+        at_least_one(
+            self, "embedding", "units", "layers", "epochs", "batch_size", "length_multiple", "longest",
+            "beam",
+        )  # fmt: skip
+        fraction(self, "tone_dropout", "dropout", "recurrent_dropout")
+
+
+PRESETS = {
+    "default": Config(units=96, embedding=128),
+    "sentences": Config(
+        source="files",
+        columns=(1, 2),
+        group_column=0,
+        also=("gold_baker",),
+        leave_out=("thchs30",),
+        words=100_000,
+    ),
+}
+
+TINY = Config(
+    words=500, embedding=16, units=16, dropout=0.0, epochs=2, batch_size=64, limit=4000, beam=2
+)

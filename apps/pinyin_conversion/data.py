@@ -1,0 +1,158 @@
+"""From sentences with their pinyin to batches of about the same length."""
+
+import functools
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from shared import batching, sources
+from shared.errors import InputError
+from shared.sources import SPLITS
+
+from . import annotate, embedded
+from .readings import TONES, Readings
+from .syllables import Syllables
+from .trigram import Trigram
+
+
+def examples(config, split):
+    """The pairs of `split` ("train", "valid" or "test"): tuples of the pinyin and the text.
+
+    Pinyin has its tones, and a space after each syllable; the text has a character for each. To train
+    belong `config.words` too.
+
+    Raises:
+        InputError: no such source; a missing, empty or broken file; a dataset that is not to be had.
+    """
+    pairs = list(_examples(config.source, config.data_dir, tuple(config.columns), split))
+    return pairs + _words(config.words) if split == "train" else pairs
+
+
+def groups(config, split):
+    """Where each of the `examples` is from: names; that of the split where the data does not say."""
+    if config.source == "files" and config.group_column is not None:
+        try:
+            table = sources.find(config.data_dir, split, ".tsv")
+        except InputError:  # a .txt has no columns
+            pass
+        else:
+            return [name for (name,) in sources.columns(table, (config.group_column,))]
+    return [split] * len(examples(config, split))
+
+
+_words = functools.cache(annotate.words)  # readings take their time
+
+
+@functools.lru_cache(maxsize=8)
+def _examples(source, data_dir, columns, split):
+    if source == "embedded":
+        return embedded.pairs(split)
+    if source == "files":
+        return _files(data_dir, columns, split)
+    if source.startswith("tfds:"):
+        name = source.removeprefix("tfds:")
+        return annotate.sentences(sources.tfds_lines(name, split, data_dir), split)
+    raise InputError(f"--source is embedded, files or tfds:<name>. Received: {source!r}")
+
+
+def _files(data_dir, columns, split):
+    try:
+        table = sources.find(data_dir, split, ".tsv")
+    except InputError as error:
+        try:
+            text = sources.find(data_dir, split)
+        except InputError:
+            raise InputError(f"{error}; nor is there a {split}.txt") from None
+        return annotate.sentences(sources.lines(text), split)
+    pairs = sources.columns(table, columns)
+    for number, (pinyin, text) in enumerate(pairs, 1):
+        if len(pinyin.split()) != len(text):
+            raise InputError(
+                f"{table}, line {number}: {len(pinyin.split())} syllables for {len(text)} characters; "
+                "--columns says which column has which"
+            )
+    return pairs
+
+
+def digests(config):
+    """{split: SHA-256 of its pairs, as lines with a tab between}."""
+    return {s: sources.sha256(map("\t".join, examples(config, s))) for s in SPLITS}
+
+
+def load(config, folder):
+    """Encodes the pairs, with the tables in `folder`, which are built where they are missing.
+
+    Returns:
+        train: a function of the epoch that gives its `tf.data.Dataset`; valid: a `tf.data.Dataset`;
+        both of (inputs, targets, weights): {"codes": int32 (batch, time), "characters": int32 (batch,
+        time)}, the characters again, and float32 (batch, time), which is 0 at padding and where a
+        character is not read so by the table. And the `Readings`, the `Syllables` and the `Trigram`.
+    """
+    train = examples(config, "train")[: config.limit]
+    tables = open_tables(config, folder, train)
+    return (
+        _batches(config, encode(config, tables[0], train), "train"),
+        _batches(config, encode(config, tables[0], examples(config, "valid")), "valid")(0),
+        *tables,
+    )
+
+
+def open_tables(config, folder, pairs=None):
+    """The `Readings`, `Syllables` and `Trigram` in `folder`; what is missing is built from `pairs`."""
+    paths = [pathlib.Path(folder, n) for n in ("readings.txt", "syllables.npz", "trigram.npz")]
+    readings = Readings(paths[0]) if paths[0].exists() else Readings.build(pairs, paths[0])
+    if all(path.exists() for path in paths[1:]):
+        return readings, Syllables(readings, paths[1]), Trigram(paths[2])
+    ids = encode(config, readings, pairs)
+    sentences = [row for row in ids["characters"] if len(row) and row.min() >= 0]
+    return (
+        readings,
+        Syllables.build(ids["codes"], readings, paths[1]),
+        Trigram.build(sentences, readings.size, paths[2]),
+    )
+
+
+def encode(config, readings, pairs):
+    """Pairs to {"codes", "characters"}: lists of int32 (time,); -1 is a character not read so."""
+    ids = {"codes": [], "characters": []}
+    for pinyin, text in pairs:
+        codes, characters = readings.parse(pinyin, text, config.tones)
+        ids["codes"].append(codes)
+        ids["characters"].append(characters)
+    return ids
+
+
+def _batches(config, ids, split):
+    if split == "train":
+        fits = [len(row) <= config.longest for row in ids["codes"]]
+        if not any(fits):
+            raise InputError(f"no sentence of train is within --longest {config.longest}")
+        ids = {
+            name: [x for x, fit in zip(rows, fits, strict=True) if fit]
+            for name, rows in ids.items()
+        }
+    # Batches are padded with 0: that is no code, but it is a reading.
+    ids = {"codes": ids["codes"], "characters": [row + 1 for row in ids["characters"]]}
+    seed = config.seed if split == "train" else None
+    of_epoch = batching.buckets(ids, config.batch_size, config.length_multiple, seed)
+    drop = config.tone_dropout if config.tones and split == "train" else 0.0
+
+    def example(columns, seed):
+        codes, characters = columns["codes"][0], columns["characters"][0] - 1
+        if drop:
+            dropped = tf.random.stateless_uniform(tf.shape(codes), seed) < drop
+            told = tf.cast(codes > 0, tf.int32) * ((codes - 1) % TONES)
+            codes -= tf.where(dropped, told, 0)
+        weights = tf.cast(characters >= 0, tf.float32)
+        return {"codes": codes, "characters": characters}, characters, weights
+
+    def epoch_of(epoch):
+        batches = of_epoch(epoch)
+        seeds = np.random.default_rng([config.seed, epoch, 1]).integers(
+            2**31, size=(batches.cardinality().numpy(), 2)
+        )
+        numbers = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int32))
+        return tf.data.Dataset.zip(batches, numbers).map(example)
+
+    return epoch_of

@@ -1,0 +1,186 @@
+"""Characters right of an exported pinyin model on the test sentences, beside two baselines.
+
+python -m apps.pinyin_conversion.evaluate saved_models/pinyin_conversion_sentences --data-dir DIR
+"""
+
+import collections
+import pathlib
+import re
+import tempfile
+from typing import Annotated
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from shared import export, results
+from shared.clients import Folder
+from shared.errors import one_line
+from shared.files import write_jsonl
+
+from . import data, trigram
+from .config import Config
+
+COLUMNS = ("group", "input", "target", "output", "score")  # of the predictions
+
+
+def evaluate(folder, config, predictions=None):
+    """Converts the pinyin of the test sentences through the SavedModel in `folder`.
+
+    Args:
+        folder: a version folder, or the folder that holds versions.
+        config: says where the sentences are.
+        predictions: a .jsonl file to write, an object for each sentence: `COLUMNS`; None writes none.
+
+    Returns:
+        a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
+    """
+    client = Folder(folder)
+    names, inputs, texts = test_sentences(config)
+    outputs, score = _ask(client, "serving_default", inputs, "outputs", "score")
+    apart = [pinyin.replace(" ", "") for pinyin in inputs]
+    (unseparated,) = _ask(client, "serving_default", apart, "outputs")
+    (cut,) = _ask(client, "segment", apart, "outputs")
+    baselines, ceiling = _baselines(config, inputs, texts)
+    if predictions:
+        rows = zip(names, inputs, texts, outputs, score, strict=True)
+        write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
+    made = {"model": outputs, "unseparated": unseparated, **baselines}
+    figures = {name: _by_group(names, found, texts) for name, found in made.items()}
+    overall = {
+        name: _accuracy(
+            [o for g, o in zip(names, found, strict=True) if g not in _aside(config)],
+            [t for g, t in zip(names, texts, strict=True) if g not in _aside(config)],
+        )
+        for name, found in made.items()
+    }
+    name = max(baselines, key=lambda name: overall[name][0])
+    without = ", ".join(config.leave_out)
+    same = [a == b for a, b in zip(cut, inputs, strict=True)]
+    return {
+        "metric": f"characters right, %{f', without {without}' if without else ''}",
+        "value": overall["model"][0],
+        "baseline": name,
+        "baseline_value": overall[name][0],
+        "sentences_right": overall["model"][1],
+        "unseparated": overall["unseparated"][0],
+        "segmented_right": round(100 * float(np.mean(same)), 2),
+        "ceiling": ceiling,
+        "groups": figures,
+        "sentences": len(texts),
+    }
+
+
+def test_sentences(config):
+    """The test sentences and those of `config.also`: names of their groups, pinyin, texts.
+
+    Pinyin has spaces between syllables, and tones if the model is one of tones.
+    """
+    names, inputs, texts = [], [], []
+    for split in ("test", *config.also):
+        pairs = data.examples(config, split)
+        names += data.groups(config, split) if split == "test" else [split] * len(pairs)
+        inputs += [pinyin if config.tones else re.sub("[1-5]", "", pinyin) for pinyin, _ in pairs]
+        texts += [text for _, text in pairs]
+    return names, inputs, texts
+
+
+def _aside(config):
+    """The groups that are not in the headline."""
+    return {*config.leave_out, *config.also}
+
+
+def _ask(client, signature, inputs, *wanted, batch_size=64):
+    """What the model answers to each of `inputs`: a list for each of the outputs that are wanted."""
+    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))  # less padding
+    found = [[None] * len(inputs) for _ in wanted]
+    for first in tqdm(range(0, len(order), batch_size), desc=signature, mininterval=1):
+        rows = order[first : first + batch_size]
+        answer = client.predict(signature, [inputs[i] for i in rows])
+        for column, name in zip(found, wanted, strict=True):
+            for i, value in zip(rows, answer[name], strict=True):
+                column[i] = value.decode() if isinstance(value, bytes) else float(value)
+    return found
+
+
+def _accuracy(outputs, texts):
+    """Percent of the characters that are right, and percent of the sentences.
+
+    A character is right where the same stands at its place; of an output of another length, as many are
+    as its edit distance leaves.
+    """
+    right = sum(map(_right, outputs, texts))
+    whole = sum(o == t for o, t in zip(outputs, texts, strict=True))
+    return round(100 * right / sum(map(len, texts)), 2), round(100 * whole / len(texts), 2)
+
+
+def _right(output, text):
+    if len(output) == len(text):
+        return sum(a == b for a, b in zip(output, text, strict=True))
+    row = np.arange(len(text) + 1)
+    for i, a in enumerate(output, 1):
+        change = row[:-1] + [a != b for b in text]
+        best = np.minimum(row[1:] + 1, change)
+        row = np.minimum.accumulate(np.concatenate([[i], best]) - np.arange(len(text) + 1))
+        row = row + np.arange(len(text) + 1)
+    return max(0, len(text) - int(row[-1]))
+
+
+def _by_group(names, outputs, texts):
+    """{group: [percent of characters, percent of sentences]}; "all": all together."""
+    of = collections.defaultdict(lambda: ([], []))
+    for name, output, text in zip(names, outputs, texts, strict=True):
+        of[name][0].append(output)
+        of[name][1].append(text)
+    return {name: list(_accuracy(*sides)) for name, sides in of.items()}
+
+
+def _baselines(config, inputs, texts):
+    """Texts by the most frequent character of each syllable and by a trigram, {name: texts}.
+
+    And the ceiling: percent of the characters that the readings allow at all.
+    """
+    train = data.examples(config, "train")[: config.limit]
+    with tempfile.TemporaryDirectory() as folder:
+        readings, _, model = data.open_tables(config, folder, train)
+    ids = data.encode(config, readings, train)
+    counts = np.zeros((len(readings.tones), readings.tones.shape[1]))
+    for codes, characters in zip(ids["codes"], ids["characters"], strict=True):
+        seen = characters >= 0
+        np.add.at(counts, (characters[seen], (codes[seen] - 1) % counts.shape[1]), 1)
+    test = data.encode(config, readings, list(zip(inputs, texts, strict=True)))
+    found = trigram.baselines(model, readings, counts, test["codes"])
+    reached = np.concatenate([row >= 0 for row in test["characters"]])
+    return found, round(100 * float(reached.mean()), 2)
+
+
+@one_line
+def main(argv=None):
+    """Prints the figures of a SavedModel, and records them if asked."""
+
+    def command(
+        folder: Annotated[pathlib.Path, tyro.conf.Positional],
+        data_dir: str = "",
+        record: bool = False,
+    ):
+        """Evaluate an exported model on the test sentences.
+
+        Args:
+            folder: saved_models/<name>, or a version in it
+            data_dir: folder with the data, where the model was trained from files
+            record: write the result to results/<preset>.json of this app
+        """
+        card = export.card_of(folder, __package__)
+        config = Config(**{**card["config"], "data_dir": data_dir})
+        results.check_data(card["data"], data.digests(config))
+        test = evaluate(folder, config)
+        for name, value in test.items():
+            print(f"{name:28} {value}")
+        if record:
+            print(results.record(pathlib.Path(__file__).parent / "results", card, test))
+
+    tyro.cli(command, prog=f"python -m {__package__}.evaluate", args=argv)
+
+
+if __name__ == "__main__":
+    main()

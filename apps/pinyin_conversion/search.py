@@ -1,0 +1,179 @@
+"""The likeliest characters of given syllables, by all that reader, writer and trigram say of them.
+
+    score(c) = sum_t log p(c_t | c_<t) + r (log q(c_t | s) - log u(c_t | s_t))
+                     + k log p_3(c_t | c_{t-2}, c_{t-1})
+
+p is the writer, q the reader, u the trigram's unigram over the readings of the syllable (what the reader
+adds is what it says beyond that), p_3 the trigram; r and k are `config.reader` and `config.trigram`.
+"""
+
+import tensorflow as tf
+
+from .lattice import beam_search
+from .readings import TONES
+
+ASKED = 12  # readings of a syllable, the networks' best, of which the trigram is asked
+
+
+class Search:
+    """Whole sentences at once, or one syllable after the other.
+
+    Args:
+        model: as `model.build` gives it.
+        config: the app's Config.
+        readings, trigram: `Readings`, `Trigram`.
+    """
+
+    def __init__(self, model, config, readings, trigram):
+        self.model, self.config, self.readings, self.trigram = model, config, readings, trigram
+        self.choices = readings.choices()
+        stacks = model.reader, model.writer
+        self._counts = [stack.layers * stack.states_per_layer for stack in stacks]
+        sizes = [s.units for s, n in zip(stacks, self._counts, strict=True) for _ in range(n)]
+        self._sizes = [*sizes, 1, 1, 1, 1]
+        self.width = sum(self._sizes)  # of a state
+
+    def sentences(self, codes, length, beam):
+        """The likeliest readings of whole sentences.
+
+        Args:
+            codes: int32 (batch, time), padded with 0; length: int32 (batch,).
+            beam: hypotheses, an int.
+
+        Returns:
+            readings, int32 (batch, beam, time), the best first, and their scores (batch, beam).
+        """
+        batch, steps = tf.unstack(tf.shape(codes))
+        choices = tf.gather(self.choices, codes)  # (batch, time, choices)
+        most = tf.reduce_max(tf.reduce_sum(tf.cast(choices >= 0, tf.int32), -1))
+        choices = choices[..., : tf.maximum(most, 1)]
+        features = self.model.read(codes)
+        units = self.model.writer.units
+
+        def expand(time, states, last):
+            before, contexts = last
+            now = choices[:, time]
+            rows = [tf.reshape(t, [batch * beam, units]) for t in states]
+            scores, rows = self._scores(
+                codes[:, time], now, features[:, time], tf.reshape(before, [-1]), rows, beam
+            )
+            states = [tf.reshape(t, [batch, beam, units]) for t in rows]
+            scores, best = tf.math.top_k(scores, tf.minimum(ASKED, tf.shape(now)[1]))
+            items = tf.gather(now, best, batch_dims=1)
+            log_p, contexts = self.trigram(
+                [c[..., tf.newaxis] for c in contexts], tf.maximum(items, 0)
+            )
+            scores = tf.where(items >= 0, scores + self.config.trigram * log_p, float("-inf"))
+            return items, scores, states, (items, contexts)
+
+        states = [tf.zeros([batch, beam, units])] * self._counts[1]
+        last = tf.fill([batch, beam], -1), self.trigram.begin([batch, beam])
+        return beam_search(expand, states, last, length, steps, beam)
+
+    def beginning(self, rows):
+        """The state before the first syllable, float32 (rows, width)."""
+        contexts = [tf.cast(c, tf.float32)[:, tf.newaxis] for c in self.trigram.begin([rows])]
+        zeros = tf.zeros([rows, self.width - 4])
+        return tf.concat([zeros, *contexts, tf.zeros([rows, 2])], 1)
+
+    def type(self, codes, length, state, chosen):
+        """One syllable after the other, each of them the likeliest character after those before.
+
+        A state holds what is known before the last character, and that character, for it may be chosen
+        otherwise. Reading and code stand there one higher, so that 0 is none.
+
+        Args:
+            codes: int32 (batch, time), padded with 0; length: int32 (batch,).
+            state: float32 (batch, width).
+            chosen: string (batch,), the character of the last syllable before; "" for the likeliest.
+
+        Returns:
+            the readings, int32 (batch, time); those of the last syllable, the likeliest first, int32
+            (batch, choices), -1 where there are fewer, and their log-probabilities; and the new state.
+        """
+        states, contexts, before, last = self._parts(state)
+        before = self._named(before, last, chosen)
+        steps = tf.shape(codes)[1]
+        found = tf.TensorArray(tf.int32, steps, element_shape=[None])
+        nothing = tf.fill([tf.size(length), self.choices.shape[1]], float("-inf"))
+        one = lambda t: t[:, tf.newaxis]  # noqa: E731
+
+        def read_one(time, now, scores, found):
+            states, contexts, before, _ = now
+            code = codes[:, time]
+            choices = tf.gather(self.choices, code)
+            y, reading = self.model.reader.step(self.model.embed(code), states[: self._counts[0]])
+            new, writing = self._scores(
+                code, choices, self.model.A(y), before, states[self._counts[0] :]
+            )
+            _, after = self.trigram([one(c) for c in contexts], one(tf.maximum(before, 0)))
+            contexts = [
+                tf.where(before >= 0, a[:, 0], c) for a, c in zip(after, contexts, strict=True)
+            ]
+            log_p, _ = self.trigram([one(c) for c in contexts], tf.maximum(choices, 0))
+            new = new[:, 0] + self.config.trigram * log_p
+            new = tf.where(choices >= 0, new, float("-inf"))
+            best = tf.gather(choices, tf.argmax(new, 1), batch_dims=1)
+            real = time < length
+            *now, scores = tf.nest.map_structure(
+                lambda a, b: tf.where(real if a.shape.rank == 1 else one(real), a, b),
+                ([*reading, *writing], contexts, best, code, new),
+                (*now, scores),
+            )
+            return time + 1, tuple(now), scores, found.write(time, best)
+
+        _, (states, contexts, before, last), scores, found = tf.while_loop(
+            lambda time, *_: time < steps,
+            read_one,
+            (0, (states, contexts, before, last), nothing, found),
+        )
+        there = tf.math.is_finite(scores)
+        log_p, place = tf.math.top_k(
+            tf.where(there, tf.nn.log_softmax(tf.where(there, scores, -1e9)), float("-inf")),
+            self.choices.shape[1],
+        )
+        likeliest = tf.gather(tf.gather(self.choices, last), place, batch_dims=1)
+        likeliest = tf.where(tf.math.is_finite(log_p), likeliest, -1)
+        numbers = [one(tf.cast(t, tf.float32)) for t in (*contexts, before + 1, last)]
+        found = tf.reshape(found.stack(), [steps, tf.size(length)])
+        return tf.transpose(found), likeliest, log_p, tf.concat([*states, *numbers], 1)
+
+    def _scores(self, codes, choices, features, before, states, beam=1):
+        """What writer and reader say of each choice after each of several hypotheses.
+
+        Args:
+            codes: (batch,), of the syllable; choices: (batch, choices), its readings; -1 is none.
+            features: (batch, d), the reader's.
+            before: (batch * beam,), the reading before; -1 at the beginning.
+            states: list of (batch * beam, units), the writer's.
+
+        Returns:
+            (batch, beam, choices), and the writer's states.
+        """
+        characters, batch = self.model.characters, tf.shape(codes)[0]
+        syllables, written, states = self.model.write(before, states)
+        apart = lambda t: tf.reshape(t, [batch, beam, t.shape[-1]])  # noqa: E731
+        syllable = tf.tile(tf.maximum((codes - 1) // TONES, 0)[:, tf.newaxis], [1, beam])
+        log_p = tf.gather(apart(syllables), syllable, batch_dims=2)[..., tf.newaxis]
+        log_p += characters.scores(apart(written), choices)
+        log_q = characters.scores(features[:, tf.newaxis], choices)
+        log_u = self.trigram.alone(tf.maximum(choices, 0))
+        log_u = tf.nn.log_softmax(tf.where(choices >= 0, log_u, -1e9))[:, tf.newaxis]
+        return log_p + self.config.reader * (log_q - log_u), states
+
+    def _parts(self, state):
+        """States, contexts, reading and code; no number from outside leads out of a table."""
+        *states, one, two, before, last = tf.split(state, self._sizes, axis=1)
+        rows = self.trigram.rows()
+        number = lambda t, size: tf.clip_by_value(tf.cast(t[:, 0], tf.int32), 0, size - 1)  # noqa: E731
+        contexts = [number(t, size) for t, size in zip((one, two), rows, strict=True)]
+        before = number(before, self.readings.size + 1) - 1
+        return states, contexts, before, number(last, self.choices.shape[0])
+
+    def _named(self, before, last, chosen):
+        """The reading of the last syllable that is written as `chosen`; `before` where none is."""
+        choices = tf.gather(self.choices, last)
+        names = tf.gather(self.readings.characters, tf.maximum(choices, 0))
+        named = (choices >= 0) & (names == chosen[:, tf.newaxis])
+        place = tf.argmax(tf.cast(named, tf.int32), 1)
+        return tf.where(tf.reduce_any(named, 1), tf.gather(choices, place, batch_dims=1), before)

@@ -1,0 +1,132 @@
+"""The model, against its equations one step after the other."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps.pinyin_conversion.config import TINY
+from apps.pinyin_conversion.model import NegativeLogLikelihood, build
+from apps.pinyin_conversion.readings import TONES
+
+
+@pytest.fixture(params=[{}, {"bidirectional": False, "cell": "gru", "layers": 2}], ids=str)
+def model(request, few):
+    model = build(dataclasses.replace(TINY, embedding=6, units=4, **request.param), few)
+    rng = np.random.default_rng(0)
+    for v in model.trainable_variables:
+        v.assign(rng.normal(size=v.shape) * 0.7)
+    return model
+
+
+def batch(few):
+    pairs = [few.parse("ma1 xian le", "妈先了"), few.parse("yi4 ma", "一骂")]
+    codes, c = np.zeros((2, 3), np.int32), np.zeros((2, 3), np.int32)
+    for row, (of_codes, of_c) in enumerate(pairs):
+        codes[row, : len(of_codes)], c[row, : len(of_c)] = of_codes, of_c
+    return codes, c
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x - x.max()).sum()) - x.max()
+
+
+def test_equals_its_equations(model, few):
+    codes, c = batch(few)
+    found = model({"codes": codes, "characters": c}).numpy()
+    F, f = model.characters.F.numpy()[1:], model.characters.f.numpy()
+    features = model.read(tf.constant(codes)).numpy()
+
+    def of_character(z, code, reading):
+        syllable, tone = divmod(code - 1, TONES)
+        of_syllable = np.arange(few.starts[syllable], few.starts[syllable + 1])
+        of_syllable = of_syllable[few.tones[of_syllable, tone]]
+        log_p = log_softmax(F[of_syllable] @ z + f[of_syllable])
+        return log_p[of_syllable.tolist().index(reading)]
+
+    for row, length in enumerate((3, 2)):
+        states, before = model.writer.zero_states(1), -1
+        for t in range(length):
+            code, reading = codes[row, t], c[row, t]
+            syllables, z, states = model.write(tf.constant([before]), states)
+            syllable, tone = divmod(code - 1, TONES)
+            expected = of_character(features[row, t], code, reading)
+            expected += syllables[0, syllable] + of_character(z[0].numpy(), code - tone, reading)
+            np.testing.assert_allclose(found[row, t], expected, rtol=1e-4)
+            before = reading
+    assert found[1, 2] == 0
+
+
+def test_the_probabilities_sum_to_one(model, few):
+    """Those of the writer over all readings, those of the reader over the readings of the syllable."""
+    syllables, z, _ = model.write(tf.constant([3, -1]), model.writer.zero_states(2))
+    total = 0
+    for s in range(len(few.syllables)):
+        choices = np.arange(few.starts[s], few.starts[s + 1])[None].repeat(2, 0)
+        within = model.characters.scores(z[:, tf.newaxis], tf.constant(choices))[:, 0]
+        total += tf.exp(syllables[:, s]) * tf.reduce_sum(tf.exp(within), 1)
+    np.testing.assert_allclose(total, [1, 1], rtol=1e-5)
+
+
+def test_padding_changes_nothing(model, few):
+    codes, c = batch(few)
+    padded = model(
+        {"codes": np.pad(codes, [(0, 2), (0, 4)]), "characters": np.pad(c, [(0, 2), (0, 4)])}
+    )
+    found = model({"codes": codes, "characters": c})
+    np.testing.assert_allclose(padded[:2, :3], found, rtol=1e-4, atol=1e-6)
+    assert not padded[2:].numpy().any()
+    assert not padded[:, 3:].numpy().any()
+    for row, length in enumerate((3, 2)):
+        alone = model(
+            {"codes": codes[row : row + 1, :length], "characters": c[row : row + 1, :length]}
+        )
+        np.testing.assert_allclose(alone[0], found[row, :length], rtol=1e-4)
+
+
+def test_padding_has_no_gradient(model, few):
+    codes, c = batch(few)
+
+    def gradients(codes, c):
+        with tf.GradientTape() as tape:
+            log_p = model({"codes": codes, "characters": c}, training=True)
+            total = tf.reduce_sum(log_p)
+        return [tf.convert_to_tensor(g) for g in tape.gradient(total, model.trainable_variables)]
+
+    plain = tf.function(gradients)(codes, c)
+    padded = tf.function(gradients)(np.pad(codes, [(0, 1), (0, 3)]), np.pad(c, [(0, 1), (0, 3)]))
+    for a, b, v in zip(plain, padded, model.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=v.path)
+        if "syllables/embeddings" not in v.path:
+            assert np.abs(a).max() > 0, v.path
+
+
+def test_what_each_may_see(model, few):
+    """The writer sees no character to come; the reader does not see characters."""
+    codes, c = batch(few)
+    found = model({"codes": codes, "characters": c}).numpy()
+    other = c.copy()
+    other[0, 2] = few.characters.index("了") + 1 - 1
+    other[0, 1] = few.parse("xian", "现")[1][0]
+    changed = model({"codes": codes, "characters": other}).numpy()
+    assert changed[0, 0] == pytest.approx(found[0, 0], rel=1e-5)
+    assert changed[0, 2] != pytest.approx(found[0, 2], rel=1e-5)
+
+
+def test_saved_and_loaded(model, few, tmp_path):
+    codes, c = batch(few)
+    path = pathlib.Path(tmp_path, "model.keras")
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    inputs = {"codes": codes, "characters": c}
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+
+
+def test_loss_is_the_mean_over_characters():
+    log_p = np.array([[-1.0, -2.0, 0.0]])
+    weights = np.array([[1.0, 1.0, 0.0]])
+    loss = NegativeLogLikelihood()(np.zeros((1, 3)), log_p, sample_weight=weights)
+    assert float(loss) == 1.5
