@@ -24,9 +24,7 @@ class Config:
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     embedding: int = 192  # size of an embedding, of a syllable or a character
-    units: int = (
-        192  # size of the reader's state; both directions, and the writer, have twice as many
-    )
+    units: int = 192  # size of the reader's state; the writer's is twice as large
     layers: int = 1  # recurrent layers of each
     bidirectional: bool = True  # the reader reads in both directions; without, as one types
     dropout: float = 0.2  # of embeddings, between layers, and before the softmax; a fraction

@@ -11,7 +11,7 @@ import random
 
 from . import annotate
 
-SENTENCES = 24_000
+SENTENCES = 16_000
 
 PHRASES = """
     who: 我 你 他 我们 你们 他们 大家 老师 学生 医生 护士 司机 经理 同事 邻居 警察 记者 律师 教授 校长
@@ -73,5 +73,5 @@ def _all():
         parts = (rng.choices(*words[p])[0] if p in words else p for p in rng.choice(forms))
         made["".join(parts)] = None
     texts = list(made)
-    texts = {"valid": texts[:500], "test": texts[500:1500], "train": texts[1500:]}
+    texts = {"valid": texts[:500], "test": texts[500:1000], "train": texts[1000:]}
     return {split: annotate.sentences(lines, split) for split, lines in texts.items()}
