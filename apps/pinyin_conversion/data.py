@@ -89,28 +89,33 @@ def load(config, folder):
         time)}, the characters again, and float32 (batch, time), which is 0 at padding and where a
         character is not read so by the table. And the `Readings`, the `Syllables` and the `Trigram`.
     """
-    train = examples(config, "train")[: config.limit]
-    tables = open_tables(config, folder, train)
-    return (
-        _batches(config, encode(config, tables[0], train), "train"),
-        _batches(config, encode(config, tables[0], examples(config, "valid")), "valid")(0),
-        *tables,
-    )
+    tables, train = build_tables(config, folder, examples(config, "train")[: config.limit])
+    valid = encode(config, tables[0], examples(config, "valid"))
+    return _batches(config, train, "train"), _batches(config, valid, "valid")(0), *tables
 
 
-def open_tables(config, folder, pairs=None):
-    """The `Readings`, `Syllables` and `Trigram` in `folder`; what is missing is built from `pairs`."""
-    paths = [pathlib.Path(folder, n) for n in ("readings.txt", "syllables.npz", "trigram.npz")]
+def open_tables(folder):
+    """The `Readings`, `Syllables` and `Trigram` in `folder`."""
+    readings, syllables, trigram = _paths(folder)
+    readings = Readings(readings)
+    return readings, Syllables(readings, syllables), Trigram(trigram)
+
+
+def build_tables(config, folder, pairs):
+    """`open_tables`, of which those that are missing are built from `pairs`; and the pairs, encoded."""
+    paths = _paths(folder)
     readings = Readings(paths[0]) if paths[0].exists() else Readings.build(pairs, paths[0])
-    if all(path.exists() for path in paths[1:]):
-        return readings, Syllables(readings, paths[1]), Trigram(paths[2])
     ids = encode(config, readings, pairs)
-    sentences = [row for row in ids["characters"] if len(row) and row.min() >= 0]
-    return (
-        readings,
-        Syllables.build(ids["codes"], readings, paths[1]),
-        Trigram.build(sentences, readings.size, paths[2]),
-    )
+    if not paths[1].exists():
+        Syllables.build(ids["codes"], readings, paths[1])
+    if not paths[2].exists():
+        known = [row for row in ids["characters"] if len(row) and row.min() >= 0]
+        Trigram.build(known, readings.size, paths[2])
+    return open_tables(folder), ids
+
+
+def _paths(folder):
+    return [pathlib.Path(folder, n) for n in ("readings.txt", "syllables.npz", "trigram.npz")]
 
 
 def encode(config, readings, pairs):

@@ -10,6 +10,7 @@ import tempfile
 from typing import Annotated
 
 import numpy as np
+import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
@@ -117,17 +118,13 @@ def _accuracy(outputs, texts):
 def _right(output, text):
     if len(output) == len(text):
         return sum(a == b for a, b in zip(output, text, strict=True))
-    row = np.arange(len(text) + 1)
-    for i, a in enumerate(output, 1):
-        change = row[:-1] + [a != b for b in text]
-        best = np.minimum(row[1:] + 1, change)
-        row = np.minimum.accumulate(np.concatenate([[i], best]) - np.arange(len(text) + 1))
-        row = row + np.arange(len(text) + 1)
-    return max(0, len(text) - int(row[-1]))
+    characters = lambda t: tf.sparse.from_dense(tf.constant([*t], tf.string, [1, len(t)]))  # noqa: E731
+    distance = tf.edit_distance(characters(output), characters(text), normalize=False)
+    return max(0, len(text) - int(distance[0]))
 
 
 def _by_group(names, outputs, texts):
-    """{group: [percent of characters, percent of sentences]}; "all": all together."""
+    """{group: [percent of characters, percent of sentences]}."""
     of = collections.defaultdict(lambda: ([], []))
     for name, output, text in zip(names, outputs, texts, strict=True):
         of[name][0].append(output)
@@ -142,8 +139,7 @@ def _baselines(config, inputs, texts):
     """
     train = data.examples(config, "train")[: config.limit]
     with tempfile.TemporaryDirectory() as folder:
-        readings, _, model = data.open_tables(config, folder, train)
-    ids = data.encode(config, readings, train)
+        (readings, _, model), ids = data.build_tables(config, folder, train)
     counts = np.zeros((len(readings.tones), readings.tones.shape[1]))
     for codes, characters in zip(ids["codes"], ids["characters"], strict=True):
         seen = characters >= 0

@@ -19,7 +19,7 @@ from .serve import Server
 def write(run, folder, **card):
     """Writes the SavedModel of the best epoch of `run` to `folder`, checked; `card` adds to its card."""
     config = Config(**run.about["config"])
-    tables = data.open_tables(config, run.path)
+    tables = data.open_tables(run.path)
     best = run.best_model()
     export.write(Server(best, config, *tables), folder, {**run.card(best), **card})
 

@@ -6,6 +6,9 @@ import tensorflow as tf
 def beam_search(expand, kept, chosen, length, steps, beam):
     """The likeliest sequences that a beam finds; all of a row have the same length.
 
+    Unlike `shared.decoding.beam_search` it adds scores as they are, which need not be probabilities, there
+    is no end to come to, and each step has choices of its own.
+
     Args:
         expand: a function of (time, kept, chosen) that says how each hypothesis may go on: items, int32
             (batch, beam, choices); their scores, float32 (batch, beam, choices), -inf for what is no

@@ -33,8 +33,6 @@ class Syllables(tf.Module):
 
     def __init__(self, readings, path):
         super().__init__()
-        self.path = os.fspath(path)
-        self.readings = readings
         try:
             with np.load(path) as file:
                 log_p = file["log_p"]

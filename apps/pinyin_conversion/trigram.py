@@ -24,7 +24,6 @@ class Trigram(tf.Module):
 
     def __init__(self, path):
         super().__init__()
-        self.path = os.fspath(path)
         try:
             with np.load(path) as file:
                 tables = dict(file)
@@ -117,7 +116,7 @@ def baselines(trigram, readings, counts, sentences, beam=128, batch_size=50):
 
         argmax over c_1 ... c_n of sum_t log p(c_t | c_{t-2}, c_{t-1}) + log p(tone_t | c_t)
 
-    by a beam so wide that a wider one gains nothing to speak of; of syllables without tones the second
+    by a wide beam, for a trigram knows nothing of what is to come; of syllables without tones the second
     term is zero.
 
     Args:

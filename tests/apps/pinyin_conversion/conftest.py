@@ -19,7 +19,7 @@ PAIRS = [
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory):
     """`Readings`, `Syllables` and `Trigram` of `PAIRS`."""
-    return data.open_tables(TINY, tmp_path_factory.mktemp("tables"), PAIRS)
+    return data.build_tables(TINY, tmp_path_factory.mktemp("tables"), PAIRS)[0]
 
 
 @pytest.fixture(scope="session")
