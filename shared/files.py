@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 
+import numpy as np
+
 from shared.errors import InputError
 
 
@@ -23,6 +25,25 @@ def write_json(path, value):
 def write_jsonl(path, rows):
     """Writes a JSON object a line, whole or not at all."""
     write_text(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+
+
+def read_npz(path, names):
+    """Reads the arrays of these names from a .npz: {name: array}; or says what is wrong with it."""
+    try:
+        with open(path, "rb") as raw, np.load(raw) as file:
+            return {name: file[name] for name in names}
+    except (
+        Exception
+    ) as error:  # of a damaged one, NumPy and the modules below it raise about anything
+        raise InputError(f"{path} is no file of these arrays: {error}") from None
+
+
+def write_npz(path, **arrays):
+    """Writes arrays to a .npz, whole or not at all."""
+    path = pathlib.Path(path)
+    half = path.with_name(f".{path.name}.half.npz")
+    np.savez(half, **arrays)
+    os.replace(half, path)
 
 
 def write_text(path, text):

@@ -11,6 +11,7 @@ from .search import Search
 N_BEST = 5
 CANDIDATES = 10
 LONGEST = 10_000  # syllables of a text that is converted
+DOUBT = 4.0  # by how much, in nats, a cut may be less likely for it to be tried
 
 
 class Server(tf.Module):
@@ -64,15 +65,14 @@ class Server(tf.Module):
 
     def convert(self, inputs):
         """The default answer; see the class."""
-        pieces, codes, error = self._read(inputs)
-        found, score = self._search().sentences(*_dense(codes), self.config.beam)
+        pieces, codes, found, score, error = self._convert(inputs, self.config.beam)
         text = self._text(pieces, codes, found[:, 0])
         return {"outputs": text, "score": score[:, 0], "error": error}
 
     def n_best(self, inputs):
         """Several answers to each row; see the class."""
-        pieces, codes, error = self._read(inputs)
-        found, score = self._search().sentences(*_dense(codes), max(N_BEST, self.config.beam))
+        beam = max(N_BEST, self.config.beam)
+        pieces, codes, found, score, error = self._convert(inputs, beam)
         score = score[:, :N_BEST]
         texts = tf.stack([self._text(pieces, codes, found[:, i]) for i in range(N_BEST)], 1)
         return {
@@ -83,7 +83,7 @@ class Server(tf.Module):
 
     def segment(self, inputs):
         """The syllables of each row; see the class."""
-        pieces, codes, error = self._read(inputs)
+        pieces, codes, *_, error = self._convert(inputs, self.config.beam)
         names = tf.gather(self.readings.syllables, (codes.flat_values - 1) // TONES)
         tone = (codes.flat_values - 1) % TONES
         names += tf.where(tone > 0, tf.strings.as_string(tone), "")
@@ -105,7 +105,7 @@ class Server(tf.Module):
 
     def step(self, inputs, state, chosen):
         """What is typed next; see the class."""
-        pieces, codes, error = self._read(inputs)
+        pieces, (codes, _), _, error = self._read(inputs)
         found, likeliest, log_p, state = self._search().type(*_dense(codes), state, chosen)
         likeliest, log_p = likeliest[:, :CANDIDATES], log_p[:, :CANDIDATES]
         names = tf.gather(self.readings.characters, tf.maximum(likeliest, 0))
@@ -131,26 +131,47 @@ class Server(tf.Module):
             made["step"] |= {"state": state, "chosen": chosen}
         return made
 
+    def _convert(self, inputs, beam):
+        """What stands in each row: pieces and codes as of `_read`; readings and scores; `error`.
+
+        Where the letters may well be cut in another way, both are converted, and the better one counts.
+        """
+        pieces, (codes, other), less, error = self._read(inputs)
+        doubtful = tf.where(less < DOUBT)
+        both = tf.concat([codes, tf.gather(other, doubtful[:, 0])], 0)
+        found, score = self._search().sentences(*_dense(both), beam)
+        count = tf.size(inputs)
+        one, two = tf.range(count), tf.range(count, tf.shape(score)[0])
+        two = tf.tensor_scatter_nd_update(one, doubtful, two)
+        best = score[:, 0]
+        place = tf.where(tf.gather(best, two) > tf.gather(best, one), two, one)
+        return pieces, *(tf.gather(t, place) for t in (both, found, score)), error
+
     def _read(self, inputs):
-        """Text to pieces (ragged), codes (ragged: batch, pieces, syllables) and `error`."""
+        """Text to pieces (ragged); two ways to cut them into codes (ragged: batch, pieces, syllables), by
+        how much the second is less likely (batch,); and `error`."""
         text, error = read(inputs)
-        pieces, codes = self.syllables.pieces(text)
-        if not self.config.tones:
-            codes = codes.with_flat_values(codes.flat_values - (codes.flat_values - 1) % TONES)
+        pieces, codes, other, less = self.syllables.pieces(text)
         total = tf.reduce_sum(codes.row_lengths(axis=2), axis=1)
-        fits = tf.gather(total <= LONGEST, codes.value_rowids())  # (pieces,) of the batch
-        of_piece = codes.values
-        kept = tf.boolean_mask(of_piece.values, tf.gather(fits, of_piece.value_rowids()))
-        lengths = tf.where(fits, of_piece.row_lengths(), 0)
-        codes = codes.with_values(tf.RaggedTensor.from_row_lengths(kept, lengths))
+        codes, other = (self._fitting(t, total <= LONGEST) for t in (codes, other))
         # Every second piece is letters.
         letters = tf.ragged.range(pieces.row_lengths()).flat_values % 2 == 1
-        other = pieces.with_values(letters & ~_known(codes))
-        names = tf.ragged.boolean_mask(pieces, other)[:, :5]
+        strange = pieces.with_values(letters & ~_known(codes))
+        names = tf.ragged.boolean_mask(pieces, strange)[:, :5]
         names = tf.strings.reduce_join(names, axis=-1, separator=", ")
         error = _also(error, total > LONGEST, f"more than {LONGEST} syllables: not converted")
         error = _also(error, (names != "") & (total <= LONGEST), "no syllables: " + names)
-        return pieces, codes, error
+        return pieces, (codes, other), less, error
+
+    def _fitting(self, codes, fits):
+        """Codes of the rows that fit, bool (batch,), of others none; without tones if none are learned."""
+        if not self.config.tones:
+            codes = codes.with_flat_values(codes.flat_values - (codes.flat_values - 1) % TONES)
+        fits = tf.gather(fits, codes.value_rowids())  # (pieces,) of the batch
+        of_piece = codes.values
+        kept = tf.boolean_mask(of_piece.values, tf.gather(fits, of_piece.value_rowids()))
+        lengths = tf.where(fits, of_piece.row_lengths(), 0)
+        return codes.with_values(tf.RaggedTensor.from_row_lengths(kept, lengths))
 
     def _text(self, pieces, codes, found):
         """Pieces, with a character of `found`, readings (batch, time), in place of each syllable."""

@@ -1,15 +1,17 @@
 """A Kneser-Ney trigram of readings, asked inside the graph: the baseline, and a second opinion."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from shared.errors import InputError
+from shared.files import read_npz, write_npz
 from shared.ngram import KneserNey
 
 from .lattice import beam_search
+
+TABLES = [
+    "p_1", "row_1", "begin", "gamma_1", "gamma_2", "keys_2", "alpha_2", "keys_3", "alpha_3",
+]  # fmt: skip
 
 
 class Trigram(tf.Module):
@@ -24,11 +26,7 @@ class Trigram(tf.Module):
 
     def __init__(self, path):
         super().__init__()
-        try:
-            with np.load(path) as file:
-                tables = dict(file)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: no file of n-grams ({error})") from None
+        tables = read_npz(path, TABLES)
         self.size = len(tables["p_1"])
         self._tables = {
             name: tf.Variable(table, trainable=False, name=f"trigram_{name}")
@@ -50,9 +48,8 @@ class Trigram(tf.Module):
         words = np.arange(size)
         row_1 = np.searchsorted(model.keys[1], words)
         row_1[model.keys[1][row_1] != words] = len(model.keys[1]) - 1
-        half = f"{path}.half.npz"
-        np.savez(
-            half,
+        write_npz(
+            path,
             p_1=(model.alpha[1][row_1] + model.gamma[0][0] * model.alpha[0][0]).astype(np.float32),
             row_1=row_1.astype(np.int32),
             # The row of <s>, which is the last word there is.
@@ -64,7 +61,6 @@ class Trigram(tf.Module):
             keys_3=model.keys[3],
             alpha_3=model.alpha[3].astype(np.float32),
         )
-        os.replace(half, path)
         return cls(path)
 
     def begin(self, shape):

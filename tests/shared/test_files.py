@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from shared.errors import InputError
-from shared.files import read_json, write_json, write_jsonl
+from shared.files import read_json, read_npz, write_json, write_jsonl, write_npz
 
 
 def test_json_comes_back(tmp_path):
@@ -33,3 +34,28 @@ def test_broken_json_is_named(tmp_path):
     (tmp_path / "x.json").write_text('{"a": ')
     with pytest.raises(InputError, match=r"x\.json is not valid JSON"):
         read_json(tmp_path / "x.json")
+
+
+def test_arrays_come_back(tmp_path):
+    arrays = {"a": np.arange(3), "b": np.float32(0.5)}
+    write_npz(tmp_path / "x.npz", **arrays)
+    found = read_npz(tmp_path / "x.npz", ["a", "b"])
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_broken_arrays_are_named(tmp_path):
+    path = tmp_path / "x.npz"
+    write_npz(path, a=np.arange(1000))
+    whole = path.read_bytes()
+    for content in (whole[:500], b"", b"text", whole[:100] + b"\0" * 400 + whole[500:]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"x\.npz is no file of these arrays"):
+            read_npz(path, ["a"])
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="b is not a file in the archive"):
+        read_npz(path, ["a", "b"])
+    with pytest.raises(InputError, match="No such file"):
+        read_npz(tmp_path / "y.npz", ["a"])

@@ -9,6 +9,7 @@ import pytest
 from apps.pinyin_conversion import annotate, data, embedded
 from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.readings import TONES
+from shared import sources
 from shared.errors import InputError
 
 FILES = dataclasses.replace(
@@ -59,6 +60,19 @@ def test_text_gets_its_readings(tmp_path):
         ("yin2 hang2", "银行"),
     ]
     assert data.groups(config, "test") == ["test"] * 3
+
+
+def test_text_of_tfds_gets_its_readings(monkeypatch):
+    asked = []
+    lines = lambda *of: asked.append(of) or ["今天很好。", "no Chinese", "我们去西安，好吗？"]  # noqa: E731
+    monkeypatch.setattr(sources, "tfds_lines", lines)
+    config = dataclasses.replace(FILES, source="tfds:wiki40b/zh-cn", data_dir="d", words=0)
+    assert data.examples(config, "valid") == [
+        ("jin1 tian1 hen3 hao3", "今天很好"),
+        ("wo3 men5 qu4 xi1 an1 hao3 ma5", "我们去西安好吗"),
+    ]
+    assert asked == [("wiki40b/zh-cn", "valid", "d")]
+    assert data.groups(config, "valid") == ["valid"] * 2
 
 
 def test_words_are_for_train_alone(folder):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.pinyin_conversion import serve
 from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.model import build
 from apps.pinyin_conversion.readings import TONES
@@ -161,6 +162,27 @@ def test_segment(toy, toned):
     assert answer["syllables"] == [["ta", "shi", "yan", "jiu"], [""] * 4, ["xi", "an", "", ""]]
     assert answer["length"].tolist() == [4, 0, 2]
     assert ask(toned, "segment", ["ta1sh\u00ecyan"])["outputs"] == ["ta1 shi4 yan"]
+
+
+def test_of_two_cuts_the_better_counts(tables, monkeypatch):
+    monkeypatch.setattr(serve, "DOUBT", 100.0)
+    either = made(tables)
+    cuts = {
+        "fangan": ["fang an", "fan gan"],
+        "womenquxian": ["wo men qu xi an", "wo men qu xian"],
+        "xian tashiyanjiushengwude": ["xian ta shi yan jiu sheng wu de"],
+    }
+    better = []
+    for signature in ("serving_default", "n_best"):
+        answer = ask(either, signature, [*cuts, "ta"])
+        segments = ask(either, "segment", [*cuts, "ta"])["outputs"]
+        for text, output, segment in zip(cuts, answer["outputs"], segments, strict=False):
+            each = ask(either, signature, cuts[text])
+            scores = np.reshape(each["score"], [len(cuts[text]), -1])[:, 0]
+            better.append(scores.argmax())
+            assert output == each["outputs"][better[-1]]
+            assert segment == cuts[text][better[-1]]
+    assert set(better) == {0, 1}
 
 
 def test_tones_count_only_where_they_are_learned(toy, toned, tables):

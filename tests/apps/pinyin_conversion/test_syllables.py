@@ -22,7 +22,7 @@ def cut(tables):
         return readings.syllables[(code - 1) // TONES] + (str(tone) if tone else "")
 
     def of(*texts):
-        text, codes = pieces(tf.constant(texts, tf.string))
+        text, codes, *_ = pieces(tf.constant(texts, tf.string))
         assert text.row_lengths().numpy().tolist() == codes.row_lengths().numpy().tolist()
         found = [
             [
@@ -99,12 +99,17 @@ def test_equals_the_best_of_all_cuts(tables):
     rng = np.random.default_rng(0)
     runs = ["".join(rng.choice(readings.syllables, rng.integers(2, 6))) for _ in range(40)]
     runs = [run for run in runs if run not in number]
-    found = syllables.cut(tf.constant(runs)).to_list()
+    *found, less = (t.numpy().tolist() for t in syllables.cut(tf.constant(runs)))
     ambiguous = 0
-    for run, codes in zip(runs, found, strict=True):
-        possible = sorted(cuts(run), key=score)
-        names = [readings.syllables[(code - 1) // TONES] for code in codes]
-        np.testing.assert_allclose(score(names), score(possible[-1]), rtol=1e-5)
+    for run, *cut, apart in zip(runs, *found, less, strict=True):
+        possible = sorted(map(score, cuts(run)), reverse=True)
+        names = [[readings.syllables[(code - 1) // TONES] for code in codes] for codes in cut]
+        np.testing.assert_allclose(score(names[0]), possible[0], rtol=1e-5)
+        if len(possible) > 1:
+            np.testing.assert_allclose(score(names[1]), possible[1], rtol=1e-5)
+            np.testing.assert_allclose(apart, possible[0] - possible[1], rtol=1e-3, atol=1e-4)
+        else:
+            assert (names[1], apart) == ([], 1e9)
         ambiguous += len(possible) > 1
     assert ambiguous > 10
 
@@ -112,11 +117,31 @@ def test_equals_the_best_of_all_cuts(tables):
 def test_runs_do_not_depend_on_each_other(tables):
     _, syllables, _ = tables
     runs = ["tashi", "x", "womenquxian", "ta", "", "yanjiushengwude", "tashi"]
-    together = syllables.cut(tf.constant(runs)).to_list()
-    assert together == [syllables.cut(tf.constant([run])).to_list()[0] for run in runs]
-    assert syllables.cut(tf.constant([], tf.string)).to_list() == []
+
+    def cut(*runs):
+        first, second, less = syllables.cut(tf.constant(runs, tf.string))
+        return first.to_list(), second.to_list(), less.numpy().tolist()
+
+    together, alone = cut(*runs), [cut(run) for run in runs]
+    assert together == tuple([row for (row,) in of] for of in zip(*alone, strict=True))
+    assert cut() == ([], [], [])
+
+
+def test_the_least_certain_run_of_a_text_is_cut_again(tables):
+    _, syllables, _ = tables
+    texts = ["fangan, womenquxian", "womenquxian fangan", "ta shi", "", "fangan"]
+    _, first, second, less = syllables.pieces(tf.constant(texts))
+    fang, women = (syllables.cut(tf.constant([run])) for run in ("fangan", "womenquxian"))
+    assert women[2] < fang[2]
+    expected = [women[2][0], women[2][0], 1e9, 1e9, fang[2][0]]
+    np.testing.assert_allclose(less, expected, rtol=1e-5)
+    for row, piece, (one, other, _) in ((0, 3, women), (1, 1, women), (4, 1, fang)):
+        assert first[row, piece].numpy().tolist() == one.to_list()[0]
+        assert second[row, piece].numpy().tolist() == other.to_list()[0]
+    for row, piece in ((0, 1), (1, 3), (2, 1), (2, 3)):
+        assert first[row, piece].numpy().tolist() == second[row, piece].numpy().tolist()
 
 
 def test_a_missing_file_is_named(few, tmp_path):
-    with pytest.raises(InputError, match=r"syllables\.npz: no file of syllables"):
+    with pytest.raises(InputError, match=r"syllables\.npz is no file of these arrays"):
         Syllables(few, tmp_path / "syllables.npz")

@@ -38,7 +38,7 @@ def test_equals_kneser_ney(made):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"trigram\.npz: no file of n-grams"):
+    with pytest.raises(InputError, match=r"trigram\.npz is no file of these arrays"):
         Trigram(tmp_path / "trigram.npz")
 
 
