@@ -27,15 +27,15 @@ def write_jsonl(path, rows):
     write_text(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
 
 
-def read_npz(path, names):
-    """Reads the arrays of these names from a .npz: {name: array}; or says what is wrong with it."""
+def read_npz(path):
+    """Reads a .npz, {name: array}, or says what is wrong with it."""
     try:
         with open(path, "rb") as raw, np.load(raw) as file:
-            return {name: file[name] for name in names}
+            return dict(file)
     except (
         Exception
     ) as error:  # of a damaged one, NumPy and the modules below it raise about anything
-        raise InputError(f"{path} is no file of these arrays: {error}") from None
+        raise InputError(f"{path} is no valid .npz: {error}") from None
 
 
 def write_npz(path, **arrays):

@@ -205,6 +205,21 @@ def test_outputs_are_utf8_unless_named_bytes(app, client):
 
 
 @pytest.mark.parametrize("name", APPS)
+def test_exports_can_be_chained(name, trained):
+    """What one app says, every app takes: `outputs` are `inputs`, in as many rows."""
+    first = Folder(trained(name).saved_model)
+    texts = ["ta shi yan jiu sheng wu de", "", "Wednesday, November 25, 2026", "他很好"]
+    outputs = first.predict("serving_default", texts)["outputs"]
+    for other in APPS:
+        second = Folder(trained(other).saved_model)
+        answer = second.predict("serving_default", outputs.tolist())
+        assert len(answer["outputs"]) == len(texts)
+        for output, expected in zip(outputs, answer["outputs"], strict=True):
+            alone = second.predict("serving_default", [output])["outputs"]
+            assert alone.tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", APPS)
 def test_a_fresh_process_exports(name, trained, tmp_path):
     """In this one, every module of the app is imported already."""
     app = trained(name)

@@ -16,7 +16,7 @@ class Config:
     columns: tuple[int, int] = (1, 0)  # of a .tsv: the pinyin and the text, from 0
     group_column: int | None = None  # of a .tsv: where a row is from, to tell results apart
     also: tuple[str, ...] = ()  # more test files of the folder, such as gold for gold.tsv
-    words: int = 12_000  # of the dictionary of jieba, the most frequent, that are learned too
+    words: int = 350_000  # of the dictionary of jieba, the most frequent, that are known
     leave_out: tuple[str, ...] = ()  # groups that the headline leaves out
     tones: bool = False  # whether syllables have tones; without, those of the data are dropped
     tone_dropout: float = 0.05  # of the tones, in training, for who types without; a fraction
@@ -31,7 +31,7 @@ class Config:
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
-    epochs: int = 6  # passes over the training sentences
+    epochs: int = 7  # passes over the training sentences
     batch_size: int = 64  # sentences in a step
     length_multiple: int = 4  # lengths are padded to one of it
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
@@ -46,7 +46,7 @@ class Config:
     # Serving: the logarithms of writer, reader and trigram are added with these weights
     beam: int = 16  # hypotheses when characters are chosen
     reader: float = 0.5  # weight of the reader's, less what it would say of the syllable alone
-    trigram: float = 0.5  # weight of the trigram's
+    trigram: float = 1.0  # weight of the trigram's
 
     def __post_init__(self):
         at_least_one(
@@ -58,7 +58,7 @@ class Config:
 
 PRESETS = {
     # Sentences from forms; not recorded yet.
-    "default": Config(units=96, embedding=128),
+    "default": Config(words=50_000, units=96, embedding=128, epochs=6),
     # Sentences with source and pinyin: train.tsv, valid.tsv, test.tsv, gold_baker.tsv; not recorded yet.
     "sentences": Config(
         source="files",
@@ -66,7 +66,6 @@ PRESETS = {
         group_column=0,
         also=("gold_baker",),
         leave_out=("thchs30",),
-        words=100_000,
     ),
 }
 

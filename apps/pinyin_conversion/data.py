@@ -11,6 +11,7 @@ from shared.errors import InputError
 from shared.sources import SPLITS
 
 from . import annotate, embedded
+from .dictionary import Dictionary
 from .readings import TONES, Readings
 from .syllables import Syllables
 from .trigram import Trigram
@@ -19,14 +20,12 @@ from .trigram import Trigram
 def examples(config, split):
     """The pairs of `split` ("train", "valid" or "test"): tuples of the pinyin and the text.
 
-    Pinyin has its tones, and a space after each syllable; the text has a character for each. To train
-    belong `config.words` too.
+    Pinyin has its tones, and a space after each syllable; the text has a character for each.
 
     Raises:
         InputError: no such source; a missing, empty or broken file; a dataset that is not to be had.
     """
-    pairs = list(_examples(config.source, config.data_dir, tuple(config.columns), split))
-    return pairs + _words(config.words) if split == "train" else pairs
+    return _examples(config.source, config.data_dir, tuple(config.columns), split)
 
 
 def groups(config, split):
@@ -39,9 +38,6 @@ def groups(config, split):
         else:
             return [name for (name,) in sources.columns(table, (config.group_column,))]
     return [split] * len(examples(config, split))
-
-
-_words = functools.cache(annotate.words)  # readings take their time
 
 
 @functools.lru_cache(maxsize=8)
@@ -85,20 +81,24 @@ def load(config, folder):
 
     Returns:
         train: a function of the epoch that gives its `tf.data.Dataset`; valid: a `tf.data.Dataset`;
-        both of (inputs, targets, weights): {"codes": int32 (batch, time), "characters": int32 (batch,
-        time)}, the characters again, and float32 (batch, time), which is 0 at padding and where a
-        character is not read so by the table. And the `Readings`, the `Syllables` and the `Trigram`.
+        both of (inputs, targets, weights): the inputs of `PinyinModel`, the characters again, and
+        float32 (batch, time), which is 0 at padding and where a character is not read so by the table.
+        And the `Readings`, the `Syllables`, the `Dictionary` and the `Trigram`.
     """
     tables, train = build_tables(config, folder, examples(config, "train")[: config.limit])
-    valid = encode(config, tables[0], examples(config, "valid"))
-    return _batches(config, train, "train"), _batches(config, valid, "valid")(0), *tables
+    readings, _, dictionary, _ = tables
+    valid = encode(config, readings, examples(config, "valid"))
+    train = _batches(config, dictionary, train, "train")
+    return train, _batches(config, dictionary, valid, "valid")(0), *tables
 
 
 def open_tables(folder):
-    """The `Readings`, `Syllables` and `Trigram` in `folder`."""
-    readings, syllables, trigram = _paths(folder)
+    """The `Readings`, `Syllables`, `Dictionary` and `Trigram` in `folder`."""
+    readings, syllables, dictionary, trigram = _paths(folder)
     readings = Readings(readings)
-    return readings, Syllables(readings, syllables), Trigram(trigram)
+    return (
+        readings, Syllables(readings, syllables), Dictionary(readings, dictionary), Trigram(trigram),
+    )  # fmt: skip
 
 
 def build_tables(config, folder, pairs):
@@ -109,13 +109,15 @@ def build_tables(config, folder, pairs):
     if not paths[1].exists():
         Syllables.build(ids["codes"], readings, paths[1])
     if not paths[2].exists():
-        known = [row for row in ids["characters"] if len(row) and row.min() >= 0]
-        Trigram.build(known, readings.size, paths[2])
+        Dictionary.build(annotate.word_counts(pairs, config.words), readings, paths[2])
+    if not paths[3].exists():
+        Trigram.build(ids["characters"], readings.size, paths[3])
     return open_tables(folder), ids
 
 
 def _paths(folder):
-    return [pathlib.Path(folder, n) for n in ("readings.txt", "syllables.npz", "trigram.npz")]
+    names = ("readings.txt", "syllables.npz", "dictionary.npz", "trigram.npz")
+    return [pathlib.Path(folder, name) for name in names]
 
 
 def encode(config, readings, pairs):
@@ -128,7 +130,7 @@ def encode(config, readings, pairs):
     return ids
 
 
-def _batches(config, ids, split):
+def _batches(config, dictionary, ids, split):
     if split == "train":
         fits = [len(row) <= config.longest for row in ids["codes"]]
         if not any(fits):
@@ -149,8 +151,9 @@ def _batches(config, ids, split):
             dropped = tf.random.stateless_uniform(tf.shape(codes), seed) < drop
             told = tf.cast(codes > 0, tf.int32) * ((codes - 1) % TONES)
             codes -= tf.where(dropped, told, 0)
-        weights = tf.cast(characters >= 0, tf.float32)
-        return {"codes": codes, "characters": characters}, characters, weights
+        guesses, told = dictionary.guesses(codes, causal=not config.bidirectional)
+        inputs = {"codes": codes, "guesses": guesses, "told": told, "characters": characters}
+        return inputs, characters, tf.cast(characters >= 0, tf.float32)
 
     def epoch_of(epoch):
         batches = of_epoch(epoch)
@@ -158,6 +161,7 @@ def _batches(config, ids, split):
             2**31, size=(batches.cardinality().numpy(), 2)
         )
         numbers = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int32))
-        return tf.data.Dataset.zip(batches, numbers).map(example)
+        # While a step runs, the next batch is made.
+        return tf.data.Dataset.zip(batches, numbers).map(example).prefetch(2)
 
     return epoch_of

@@ -19,8 +19,11 @@ from shared.clients import Folder
 from shared.errors import one_line
 from shared.files import write_jsonl
 
-from . import data, trigram
+from . import data
+from .baselines import by_counts
 from .config import Config
+from .readings import Readings
+from .trigram import Trigram
 
 COLUMNS = ("group", "input", "target", "output", "score")  # of the predictions
 
@@ -139,13 +142,15 @@ def _baselines(config, inputs, texts):
     """
     train = data.examples(config, "train")[: config.limit]
     with tempfile.TemporaryDirectory() as folder:
-        (readings, _, model), ids = data.build_tables(config, folder, train)
+        readings = Readings.build(train, pathlib.Path(folder, "readings.txt"))
+        ids = data.encode(config, readings, train)
+        model = Trigram.build(ids["characters"], readings.size, pathlib.Path(folder, "trigram.npz"))
     counts = np.zeros((len(readings.tones), readings.tones.shape[1]))
     for codes, characters in zip(ids["codes"], ids["characters"], strict=True):
         seen = characters >= 0
         np.add.at(counts, (characters[seen], (codes[seen] - 1) % counts.shape[1]), 1)
     test = data.encode(config, readings, list(zip(inputs, texts, strict=True)))
-    found = trigram.baselines(model, readings, counts, test["codes"])
+    found = by_counts(model, readings, counts, test["codes"])
     reached = np.concatenate([row >= 0 for row in test["characters"]])
     return found, round(100 * float(reached.mean()), 2)
 

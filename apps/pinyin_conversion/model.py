@@ -7,6 +7,7 @@ import tensorflow as tf
 from shared.layers.recurrent import RecurrentStack
 
 from .characters import Characters
+from .dictionary import GUESSES
 from .readings import TONES
 
 
@@ -30,13 +31,16 @@ def build(config, readings, *_):
 class PinyinModel(keras.Model):
     """What a reader and a writer say of each character.
 
-        h = reader(E[s] sqrt(d))              s: codes of syllables, (batch, time); 0 is padding
+        x_t = (E[s_t] + sum_j u_tj F[g_tj]) sqrt(d) + D u_t
+                                              s: codes of syllables, (batch, time); 0 is padding
+        h = reader(x)                         g, u: what the `Dictionary` guesses
         log q(c_t | s) = log softmax(F (A h_t + a) + f)[c_t]                over the readings of s_t
 
         y = writer(F[c_{t-1}] sqrt(d))        c: readings, (batch, time)
         log p(c_t | c_<t) = log softmax(G y_t + g)[s_t] + log softmax(F (B y_t + b) + f)[c_t]
 
-    The reader is a labelling: it sees all syllables, those to come too, if it is bidirectional. The
+    The reader is a labelling: it sees all syllables, those to come too, if it is bidirectional, and the
+    characters that they would be as words of the dictionary, by their frequency alone. The
     writer is a language model: it says the syllable before the character (a softmax by classes: Goodman
     2001), which is cheap, for a search knows the syllable. E and F begin at N(0, 1 / d), and
     so come in with variance 1. Dropout on what is not recurrent, of the same features at all steps.
@@ -49,8 +53,9 @@ class PinyinModel(keras.Model):
         units: size of the reader's state; in both directions twice as many, as the writer always has.
 
     Call arguments:
-        inputs: {"codes": int (batch, time), "characters": int (batch, time)}; -1 is a reading that is
-            not known.
+        inputs: {"codes": int (batch, time), "guesses": int (batch, time, `GUESSES`), "told": float
+            (batch, time, `GUESSES` + 2), "characters": int (batch, time)}: what is read, what the
+            dictionary says of it, and the readings, of which -1 is one that is not known.
 
     Returns:
         log q + log p, float32 (batch, time); 0 at padding.
@@ -81,6 +86,7 @@ class PinyinModel(keras.Model):
             size, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name=name
         )
         self.A, self.B = dense(embedding, "reader_features"), dense(embedding, "writer_features")
+        self.D = dense(embedding, "told")
         self.G = dense(syllables, "writer_syllables")
         self.drops = [
             keras.layers.Dropout(dropout, (None, 1, None), next(seeds), name=f"dropout_{i}")
@@ -92,6 +98,7 @@ class PinyinModel(keras.Model):
         self.reader.build(wide)
         self.writer.build(wide)
         self.A.build((None, None, both))
+        self.D.build((None, None, GUESSES + 2))
         self.B.build((None, None, 2 * units))
         self.G.build((None, None, 2 * units))
         self.built = True
@@ -100,7 +107,8 @@ class PinyinModel(keras.Model):
         """log q + log p; see the class."""
         codes, c = inputs["codes"], inputs["characters"]
         drop = [lambda t, d=d: d(t, training=training) for d in self.drops]
-        h, _ = self.reader(drop[0](self.embed(codes)), mask=codes > 0, training=training)
+        x = drop[0](self.embed(codes, inputs["guesses"], inputs["told"]))
+        h, _ = self.reader(x, mask=codes > 0, training=training)
         q = self.characters.log_p(drop[1](self.A(h)), codes, c)
 
         before = tf.pad(c, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
@@ -112,13 +120,14 @@ class PinyinModel(keras.Model):
         p += self.characters.log_p(self.B(y), codes - (codes - 1) % TONES, c)
         return tf.where(codes > 0, q + p, 0.0)
 
-    def embed(self, codes):
-        """E[s] sqrt(d), (..., d)."""
-        return self.E(codes) * self.d**0.5
+    def embed(self, codes, guesses, told):
+        """x, float32 (batch, time, d), of what the class names."""
+        guessed = self.characters.embed(guesses) * told[..., :GUESSES, tf.newaxis]
+        return self.E(codes) * self.d**0.5 + tf.reduce_sum(guessed, -2) + self.D(told)
 
-    def read(self, codes):
-        """A h + a, of whole sentences: int (batch, time) to (batch, time, d)."""
-        h, _ = self.reader(self.embed(codes), mask=codes > 0)
+    def read(self, codes, guesses, told):
+        """A h + a, float32 (batch, time, d), of whole sentences."""
+        h, _ = self.reader(self.embed(codes, guesses, told), mask=codes > 0)
         return self.A(h)
 
     def write(self, before, states):

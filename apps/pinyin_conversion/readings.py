@@ -68,8 +68,8 @@ class Readings(tf.Module):
         self.codes = spellings(self.syllables)
         self.size = len(self.characters)
         self._number = {
-            (s, self.characters[i]): i
-            for s in range(len(self.syllables))
+            (syllable, self.characters[i]): i
+            for s, syllable in enumerate(self.syllables)
             for i in range(starts[s], starts[s + 1])
         }
 
@@ -136,10 +136,15 @@ class Readings(tf.Module):
                 raise InputError(f"{spelling!r} is no syllable: {pinyin}")
             syllable, tone = divmod(code - 1, TONES)
             tone = tone if tones else 0
-            number = self._number.get((syllable, character), -1)
+            number = self._number.get((self.syllables[syllable], character), -1)
             codes.append(1 + TONES * syllable + tone)
             numbers.append(number if number >= 0 and self.tones[number, tone] else -1)
         return np.array(codes, np.int32), np.array(numbers, np.int32)
+
+    def numbers(self, syllables, characters):
+        """The readings of as many syllables (without tones) and characters, a tuple; None if one is none."""
+        found = tuple(map(self._number.get, zip(syllables, characters, strict=True)))
+        return None if None in found else found
 
     def choices(self):
         """The readings that each code may have, the most frequent first, int32 (codes, most); -1: none."""

@@ -9,9 +9,11 @@ adds is what it says beyond that), p_3 the trigram; r and k are `config.reader` 
 
 import tensorflow as tf
 
+from .dictionary import LONGEST
 from .lattice import beam_search
 from .readings import TONES
 
+BEFORE = LONGEST - 1  # syllables before, that may be of the same word
 ASKED = 12  # readings of a syllable, the networks' best, of which the trigram is asked
 
 
@@ -21,16 +23,17 @@ class Search:
     Args:
         model: as `model.build` gives it.
         config: the app's Config.
-        readings, trigram: `Readings`, `Trigram`.
+        readings, dictionary, trigram: `Readings`, `Dictionary`, `Trigram`.
     """
 
-    def __init__(self, model, config, readings, trigram):
-        self.model, self.config, self.readings, self.trigram = model, config, readings, trigram
+    def __init__(self, model, config, readings, dictionary, trigram):
+        self.model, self.config, self.readings = model, config, readings
+        self.dictionary, self.trigram = dictionary, trigram
         self.choices = readings.choices()
         stacks = model.reader, model.writer
         self._counts = [stack.layers * stack.states_per_layer for stack in stacks]
         sizes = [s.units for s, n in zip(stacks, self._counts, strict=True) for _ in range(n)]
-        self._sizes = [*sizes, 1, 1, 1, 1]
+        self._sizes = [*sizes, 1, 1, 1, BEFORE]
         self.width = sum(self._sizes)  # of a state
 
     def sentences(self, codes, length, beam):
@@ -47,7 +50,8 @@ class Search:
         choices = tf.gather(self.choices, codes)  # (batch, time, choices)
         most = tf.reduce_max(tf.reduce_sum(tf.cast(choices >= 0, tf.int32), -1))
         choices = choices[..., : tf.maximum(most, 1)]
-        features = self.model.read(codes)
+        guesses = self.dictionary.guesses(codes, causal=not self.config.bidirectional)
+        features = self.model.read(codes, *guesses)
         units = self.model.writer.units
 
         def expand(time, states, last):
@@ -73,14 +77,14 @@ class Search:
     def beginning(self, rows):
         """The state before the first syllable, float32 (rows, width)."""
         contexts = [tf.cast(c, tf.float32)[:, tf.newaxis] for c in self.trigram.begin([rows])]
-        zeros = tf.zeros([rows, self.width - 4])
-        return tf.concat([zeros, *contexts, tf.zeros([rows, 2])], 1)
+        zeros = tf.zeros([rows, self.width - 3 - BEFORE])
+        return tf.concat([zeros, *contexts, tf.zeros([rows, 1 + BEFORE])], 1)
 
     def type(self, codes, length, state, chosen):
         """One syllable after the other, each of them the likeliest character after those before.
 
         A state holds what is known before the last character, and that character, for it may be chosen
-        otherwise. Reading and code stand there one higher, so that 0 is none.
+        otherwise (its reading stands there one higher, so that 0 is none), and the last codes.
 
         Args:
             codes: int32 (batch, time), padded with 0; length: int32 (batch,).
@@ -91,18 +95,20 @@ class Search:
             the readings, int32 (batch, time); those of the last syllable, the likeliest first, int32
             (batch, choices), -1 where there are fewer, and their log-probabilities; and the new state.
         """
-        states, contexts, before, last = self._parts(state)
-        before = self._named(before, last, chosen)
+        states, contexts, before, heard = self._parts(state)
+        before = self._named(before, heard[:, -1], chosen)
+        heard = tf.concat([heard, codes], 1)
+        x = self.model.embed(heard, *self.dictionary.guesses(heard, causal=True))[:, BEFORE:]
         steps = tf.shape(codes)[1]
         found = tf.TensorArray(tf.int32, steps, element_shape=[None])
         nothing = tf.fill([tf.size(length), self.choices.shape[1]], float("-inf"))
         one = lambda t: t[:, tf.newaxis]  # noqa: E731
 
         def read_one(time, now, scores, found):
-            states, contexts, before, _ = now
+            states, contexts, before = now
             code = codes[:, time]
             choices = tf.gather(self.choices, code)
-            y, reading = self.model.reader.step(self.model.embed(code), states[: self._counts[0]])
+            y, reading = self.model.reader.step(x[:, time], states[: self._counts[0]])
             new, writing = self._scores(
                 code, choices, self.model.A(y), before, states[self._counts[0] :]
             )
@@ -117,24 +123,26 @@ class Search:
             real = time < length
             *now, scores = tf.nest.map_structure(
                 lambda a, b: tf.where(real if a.shape.rank == 1 else one(real), a, b),
-                ([*reading, *writing], contexts, best, code, new),
+                ([*reading, *writing], contexts, best, new),
                 (*now, scores),
             )
             return time + 1, tuple(now), scores, found.write(time, best)
 
-        _, (states, contexts, before, last), scores, found = tf.while_loop(
+        _, (states, contexts, before), scores, found = tf.while_loop(
             lambda time, *_: time < steps,
             read_one,
-            (0, (states, contexts, before, last), nothing, found),
+            (0, (states, contexts, before), nothing, found),
         )
         there = tf.math.is_finite(scores)
         log_p, place = tf.math.top_k(
             tf.where(there, tf.nn.log_softmax(tf.where(there, scores, -1e9)), float("-inf")),
             self.choices.shape[1],
         )
-        likeliest = tf.gather(tf.gather(self.choices, last), place, batch_dims=1)
+        heard = tf.gather(heard, one(length) + tf.range(BEFORE), batch_dims=1)
+        likeliest = tf.gather(tf.gather(self.choices, heard[:, -1]), place, batch_dims=1)
         likeliest = tf.where(tf.math.is_finite(log_p), likeliest, -1)
-        numbers = [one(tf.cast(t, tf.float32)) for t in (*contexts, before + 1, last)]
+        numbers = [one(t) for t in (*contexts, before + 1)]
+        numbers = [tf.cast(t, tf.float32) for t in (*numbers, heard)]
         found = tf.reshape(found.stack(), [steps, tf.size(length)])
         return tf.transpose(found), likeliest, log_p, tf.concat([*states, *numbers], 1)
 
@@ -162,13 +170,13 @@ class Search:
         return log_p + self.config.reader * (log_q - log_u), states
 
     def _parts(self, state):
-        """States, contexts, reading and code; no number from outside leads out of a table."""
-        *states, one, two, before, last = tf.split(state, self._sizes, axis=1)
+        """States, contexts, reading, codes; no number from outside leads out of a table."""
+        *states, one, two, before, codes = tf.split(state, self._sizes, axis=1)
         rows = self.trigram.rows()
-        number = lambda t, size: tf.clip_by_value(tf.cast(t[:, 0], tf.int32), 0, size - 1)  # noqa: E731
-        contexts = [number(t, size) for t, size in zip((one, two), rows, strict=True)]
-        before = number(before, self.readings.size + 1) - 1
-        return states, contexts, before, number(last, self.choices.shape[0])
+        number = lambda t, size: tf.clip_by_value(tf.cast(t, tf.int32), 0, size - 1)  # noqa: E731
+        contexts = [number(t[:, 0], size) for t, size in zip((one, two), rows, strict=True)]
+        before = number(before[:, 0], self.readings.size + 1) - 1
+        return states, contexts, before, number(codes, self.choices.shape[0])
 
     def _named(self, before, last, chosen):
         """The reading of the last syllable that is written as `chosen`; `before` where none is."""

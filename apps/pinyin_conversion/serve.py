@@ -38,16 +38,16 @@ class Server(tf.Module):
     Args:
         model: as `model.build` gives it.
         config: the app's Config.
-        readings, syllables, trigram: `Readings`, `Syllables`, `Trigram`.
+        readings, syllables, dictionary, trigram: `Readings`, `Syllables`, `Dictionary`, `Trigram`.
     """
 
-    def __init__(self, model, config, readings, syllables, trigram):
+    def __init__(self, model, config, readings, syllables, dictionary, trigram):
         super().__init__()
         # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables do.
         self._held = [v.value for v in model.trainable_variables]
         self.config, self.readings = config, readings
-        self.syllables, self.trigram = syllables, trigram
-        search = Search(model, config, readings, trigram)
+        self.syllables, self.dictionary, self.trigram = syllables, dictionary, trigram
+        search = Search(model, config, readings, dictionary, trigram)
         self._search = lambda: search
         texts = tf.TensorSpec([None], tf.string, name="inputs")
         self.endpoints = {

@@ -34,7 +34,7 @@ class Syllables(tf.Module):
 
     def __init__(self, readings, path):
         super().__init__()
-        tables = read_npz(path, ["log_p"])
+        tables = read_npz(path)
         self._log_p = tf.Variable(tables["log_p"], trainable=False, name="syllables_log_p")
         self._code_of = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(

@@ -39,7 +39,7 @@ def test_broken_json_is_named(tmp_path):
 def test_arrays_come_back(tmp_path):
     arrays = {"a": np.arange(3), "b": np.float32(0.5)}
     write_npz(tmp_path / "x.npz", **arrays)
-    found = read_npz(tmp_path / "x.npz", ["a", "b"])
+    found = read_npz(tmp_path / "x.npz")
     for name, value in arrays.items():
         np.testing.assert_array_equal(found[name], value)
         assert found[name].dtype == value.dtype
@@ -52,10 +52,7 @@ def test_broken_arrays_are_named(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:500], b"", b"text", whole[:100] + b"\0" * 400 + whole[500:]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"x\.npz is no file of these arrays"):
-            read_npz(path, ["a"])
-    path.write_bytes(whole)
-    with pytest.raises(InputError, match="b is not a file in the archive"):
-        read_npz(path, ["a", "b"])
+        with pytest.raises(InputError, match=r"x\.npz is no valid .npz"):
+            read_npz(path)
     with pytest.raises(InputError, match="No such file"):
-        read_npz(tmp_path / "y.npz", ["a"])
+        read_npz(tmp_path / "y.npz")

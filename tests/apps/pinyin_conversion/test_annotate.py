@@ -28,12 +28,29 @@ def test_readings_depend_on_the_words():
 
 
 def test_words_are_the_most_frequent_first():
-    words = annotate.words(50)
-    assert len(words) == 50
-    assert words[0] == ("yi2 ge4", "一个")
-    counts = dict(annotate.dictionary())
-    assert [counts[text] for _, text in words] == sorted(counts.values(), reverse=True)[:50]
-    assert annotate.words(0) == []
+    words = annotate.dictionary()
+    counts = [count for _, count in words]
+    assert counts == sorted(counts, reverse=True)
+    assert min(len(word) for word, _ in words) == 2
+    assert min(len(word) for word, _ in annotate.dictionary(shortest=1)) == 1
+
+
+def test_both_texts_count_as_much():
+    """Readings are those of the sentences, where a word is in them."""
+    pairs = [("wo3 men5 hen3 hao3", "我们很好"), ("ta1 men5 zhang3 de5 hen3 gao1", "他们长得很高")]
+    none = annotate.word_counts([], 1000)
+    known = annotate.word_counts(pairs, 1000)
+    assert len(none) == 1000
+    assert none["de", "的"] == dict(annotate.dictionary(shortest=1))["的"]
+    ours = {word: n - none[word] for word, n in known.items() if n != none[word]}
+    assert set(ours) == {
+        ("wo men", "我们"), ("hen", "很"), ("hao", "好"), ("ta men", "他们"), ("zhang", "长"),
+        ("de", "得"), ("gao", "高"),
+    }  # fmt: skip
+    assert ours["hen", "很"] == pytest.approx(2 * ours["gao", "高"])
+    assert sum(ours.values()) == pytest.approx(sum(none.values()))
+    only = annotate.word_counts(pairs, 0)
+    assert only["hen", "很"] == 2 * only["gao", "高"]
 
 
 def test_words_of_one_kind():
@@ -44,7 +61,7 @@ def test_words_of_one_kind():
 
 @pytest.mark.parametrize(
     ("package", "call"),
-    [("pypinyin", lambda: annotate.read("好")), ("jieba", lambda: annotate.words(1))],
+    [("pypinyin", lambda: annotate.read("好")), ("jieba", lambda: annotate.dictionary())],
 )
 def test_a_missing_package_is_named(package, call, monkeypatch):
     real = builtins.__import__

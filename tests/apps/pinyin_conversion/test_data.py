@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from apps.pinyin_conversion import annotate, data, embedded
+from apps.pinyin_conversion import data, embedded
 from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.readings import TONES
 from shared import sources
@@ -75,14 +75,6 @@ def test_text_of_tfds_gets_its_readings(monkeypatch):
     assert data.groups(config, "valid") == ["valid"] * 2
 
 
-def test_words_are_for_train_alone(folder):
-    config = dataclasses.replace(FILES, data_dir=str(folder), words=3)
-    words = data.examples(config, "train")[3:]
-    assert words == annotate.words(3)
-    assert all(len(text) > 1 for _, text in words)
-    assert len(data.examples(config, "valid")) == 3
-
-
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -109,7 +101,7 @@ def test_batches(folder, tmp_path):
     config = dataclasses.replace(
         FILES, data_dir=str(folder), batch_size=2, tones=True, tone_dropout=0.0
     )
-    train, valid, readings, _, _ = data.load(config, tmp_path)
+    train, valid, readings, *_ = data.load(config, tmp_path)
     (inputs, targets, weights), *_ = valid.as_numpy_iterator()
     np.testing.assert_array_equal(inputs["characters"], targets)
     np.testing.assert_array_equal(weights, inputs["codes"] > 0)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from apps.pinyin_conversion.config import TINY
+from apps.pinyin_conversion.dictionary import GUESSES
 from apps.pinyin_conversion.model import NegativeLogLikelihood, build
 from apps.pinyin_conversion.readings import TONES
 
@@ -20,6 +21,20 @@ def model(request, few):
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.7)
     return model
+
+
+def inputs(codes, c):
+    """What the model is given; of the dictionary, something that depends on row, time and code alone."""
+    place = (
+        codes[..., np.newaxis] + np.arange(codes.shape[1])[:, np.newaxis] + np.arange(GUESSES + 2)
+    )
+    real = codes[..., np.newaxis] > 0
+    return {
+        "codes": codes,
+        "guesses": np.where(real, place % 7, 0)[..., :GUESSES].astype(np.int32),
+        "told": np.where(real, place % 5 / 4, 0).astype(np.float32),
+        "characters": c,
+    }
 
 
 def batch(few):
@@ -36,9 +51,15 @@ def log_softmax(x):
 
 def test_equals_its_equations(model, few):
     codes, c = batch(few)
-    found = model({"codes": codes, "characters": c}).numpy()
+    found = model(inputs(codes, c)).numpy()
     F, f = model.characters.F.numpy()[1:], model.characters.f.numpy()
-    features = model.read(tf.constant(codes)).numpy()
+    given = inputs(codes, c)
+    features = model.read(codes, given["guesses"], given["told"]).numpy()
+    E, D = model.E.get_weights()[0], model.D.get_weights()
+    g, u = given["guesses"], given["told"]
+    x = E[codes] + (F[g] * u[..., :GUESSES, np.newaxis]).sum(-2)
+    x = x * model.d**0.5 + u @ D[0] + D[1]
+    np.testing.assert_allclose(model.embed(codes, g, u), x, rtol=1e-4, atol=1e-5)
 
     def of_character(z, code, reading):
         syllable, tone = divmod(code - 1, TONES)
@@ -73,31 +94,28 @@ def test_the_probabilities_sum_to_one(model, few):
 
 def test_padding_changes_nothing(model, few):
     codes, c = batch(few)
-    padded = model(
-        {"codes": np.pad(codes, [(0, 2), (0, 4)]), "characters": np.pad(c, [(0, 2), (0, 4)])}
-    )
-    found = model({"codes": codes, "characters": c})
+    padded = model(inputs(np.pad(codes, [(0, 2), (0, 4)]), np.pad(c, [(0, 2), (0, 4)])))
+    found = model(inputs(codes, c))
     np.testing.assert_allclose(padded[:2, :3], found, rtol=1e-4, atol=1e-6)
     assert not padded[2:].numpy().any()
     assert not padded[:, 3:].numpy().any()
     for row, length in enumerate((3, 2)):
-        alone = model(
-            {"codes": codes[row : row + 1, :length], "characters": c[row : row + 1, :length]}
-        )
+        alone = model(inputs(codes[row : row + 1, :length], c[row : row + 1, :length]))
         np.testing.assert_allclose(alone[0], found[row, :length], rtol=1e-4)
 
 
 def test_padding_has_no_gradient(model, few):
     codes, c = batch(few)
 
-    def gradients(codes, c):
+    def gradients(given):
         with tf.GradientTape() as tape:
-            log_p = model({"codes": codes, "characters": c}, training=True)
+            log_p = model(given, training=True)
             total = tf.reduce_sum(log_p)
         return [tf.convert_to_tensor(g) for g in tape.gradient(total, model.trainable_variables)]
 
-    plain = tf.function(gradients)(codes, c)
-    padded = tf.function(gradients)(np.pad(codes, [(0, 1), (0, 3)]), np.pad(c, [(0, 1), (0, 3)]))
+    plain = tf.function(gradients)(inputs(codes, c))
+    wide = [np.pad(t, [(0, 1), (0, 3)]) for t in (codes, c)]
+    padded = tf.function(gradients)(inputs(*wide))
     for a, b, v in zip(plain, padded, model.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=v.path)
         if "syllables/embeddings" not in v.path:
@@ -107,10 +125,10 @@ def test_padding_has_no_gradient(model, few):
 def test_what_each_may_see(model, few):
     """The writer sees no character to come; the reader does not see characters."""
     codes, c = batch(few)
-    found = model({"codes": codes, "characters": c}).numpy()
+    found = model(inputs(codes, c)).numpy()
     other = c.copy()
     other[0, 1] = few.parse("xian", "现")[1][0]
-    changed = model({"codes": codes, "characters": other}).numpy()
+    changed = model(inputs(codes, other)).numpy()
     assert changed[0, 0] == pytest.approx(found[0, 0], rel=1e-5)
     assert changed[0, 2] != pytest.approx(found[0, 2], rel=1e-5)
 
@@ -120,8 +138,8 @@ def test_saved_and_loaded(model, few, tmp_path):
     path = pathlib.Path(tmp_path, "model.keras")
     model.save(path)
     loaded = keras.models.load_model(path)
-    inputs = {"codes": codes, "characters": c}
-    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+    given = inputs(codes, c)
+    np.testing.assert_array_equal(loaded(given), model(given))
 
 
 def test_loss_is_the_mean_over_characters():

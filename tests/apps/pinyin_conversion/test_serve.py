@@ -164,6 +164,14 @@ def test_segment(toy, toned):
     assert ask(toned, "segment", ["ta1sh\u00ecyan"])["outputs"] == ["ta1 shi4 yan"]
 
 
+def test_what_was_cut_is_converted_as_before(toy, toned):
+    for model in (toy, toned):
+        segments = ask(model, "segment", TEXTS)["outputs"]
+        before, after = (ask(model, "serving_default", texts) for texts in (TEXTS, segments))
+        assert before["outputs"] == after["outputs"]
+        np.testing.assert_allclose(before["score"], after["score"], rtol=1e-5)
+
+
 def test_of_two_cuts_the_better_counts(tables, monkeypatch):
     monkeypatch.setattr(serve, "DOUBT", 100.0)
     either = made(tables)

@@ -143,5 +143,5 @@ def test_the_least_certain_run_of_a_text_is_cut_again(tables):
 
 
 def test_a_missing_file_is_named(few, tmp_path):
-    with pytest.raises(InputError, match=r"syllables\.npz is no file of these arrays"):
+    with pytest.raises(InputError, match=r"syllables\.npz is no valid .npz"):
         Syllables(few, tmp_path / "syllables.npz")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.pinyin_conversion.trigram import Trigram, baselines
+from apps.pinyin_conversion.baselines import by_counts
+from apps.pinyin_conversion.trigram import Trigram
 from shared.errors import InputError
 from shared.ngram import KneserNey
 
@@ -53,6 +54,6 @@ def test_baselines(few, tmp_path):
             counts[c, tone] += sentences.count(sentence)
     asked = ["ma", "xi ma", "ma1", "", "xi1 ma3"]
     codes = [[few.codes[s] for s in text.split()] for text in asked]
-    found = baselines(trigram, few, counts, codes, beam=4)
+    found = by_counts(trigram, few, counts, codes, beam=4)
     assert found["most frequent character"] == ["吗", "西吗", "妈", "", "西马"]
     assert found["modified Kneser-Ney trigram"] == ["吗", "西马", "妈", "", "西马"]
