@@ -56,17 +56,24 @@ class Config:
         fraction(self, "tone_dropout", "dropout", "recurrent_dropout")
 
 
+# Rows of source, pinyin and text: train.tsv, valid.tsv, test.tsv, gold_baker.tsv.
+_SENTENCES = Config(
+    source="files",
+    columns=(1, 2),
+    group_column=0,
+    also=("gold_baker",),
+    leave_out=("thchs30",),
+)
+
 PRESETS = {
     # Sentences from forms; not recorded yet.
     "default": Config(words=50_000, units=96, embedding=128, epochs=6),
-    # Sentences with source and pinyin: train.tsv, valid.tsv, test.tsv, gold_baker.tsv; not recorded yet.
-    "sentences": Config(
-        source="files",
-        columns=(1, 2),
-        group_column=0,
-        also=("gold_baker",),
-        leave_out=("thchs30",),
-    ),
+    # Not recorded yet.
+    "sentences": _SENTENCES,
+    # Not recorded yet.
+    "sentences_tones": dataclasses.replace(_SENTENCES, tones=True),
+    # One syllable after the other, as one types; not recorded yet.
+    "sentences_typing": dataclasses.replace(_SENTENCES, bidirectional=False),
 }
 
 TINY = Config(

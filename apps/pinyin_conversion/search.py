@@ -117,8 +117,9 @@ class Search:
                 tf.where(before >= 0, a[:, 0], c) for a, c in zip(after, contexts, strict=True)
             ]
             log_p, _ = self.trigram([one(c) for c in contexts], tf.maximum(choices, 0))
-            new = new[:, 0] + self.config.trigram * log_p
-            new = tf.where(choices >= 0, new, float("-inf"))
+            least = tf.math.top_k(new[:, 0], min(ASKED, choices.shape[1]))[0][:, -1:]
+            asked = (choices >= 0) & (new[:, 0] >= least)
+            new = tf.where(asked, new[:, 0] + self.config.trigram * log_p, float("-inf"))
             best = tf.gather(choices, tf.argmax(new, 1), batch_dims=1)
             real = time < length
             *now, scores = tf.nest.map_structure(

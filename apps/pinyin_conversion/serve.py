@@ -21,7 +21,8 @@ class Server(tf.Module):
         converts each text. `outputs`: the text with a character in place of each syllable; `score`: what
         the model says of these characters (`search`).
     n_best(inputs)
-        `outputs` and `score` (batch, `N_BEST`), the best first; "" and -inf where there are fewer.
+        `outputs` and `score` (batch, `N_BEST`), the best first; "" and -inf where there are fewer, as
+        of a beam that is narrower.
     segment(inputs)
         the syllables found: `outputs`: the text with a space between syllables; `syllables` (batch,
         time), with "" as padding; `length` (batch,).
@@ -50,6 +51,8 @@ class Server(tf.Module):
         search = Search(model, config, readings, dictionary, trigram)
         self._search = lambda: search
         texts = tf.TensorSpec([None], tf.string, name="inputs")
+        found = tf.function(self._find, input_signature=[texts])  # one graph for three signatures
+        self._found = lambda inputs: found(inputs)
         self.endpoints = {
             "serving_default": tf.function(self.convert, input_signature=[texts]),
             "n_best": tf.function(self.n_best, input_signature=[texts]),
@@ -65,16 +68,17 @@ class Server(tf.Module):
 
     def convert(self, inputs):
         """The default answer; see the class."""
-        pieces, codes, found, score, error = self._convert(inputs, self.config.beam)
+        pieces, codes, found, score, error = self._found(inputs)
         text = self._text(pieces, codes, found[:, 0])
         return {"outputs": text, "score": score[:, 0], "error": error}
 
     def n_best(self, inputs):
         """Several answers to each row; see the class."""
-        beam = max(N_BEST, self.config.beam)
-        pieces, codes, found, score, error = self._convert(inputs, beam)
-        score = score[:, :N_BEST]
-        texts = tf.stack([self._text(pieces, codes, found[:, i]) for i in range(N_BEST)], 1)
+        pieces, codes, found, score, error = self._found(inputs)
+        found = [found[:, min(i, self.config.beam - 1)] for i in range(N_BEST)]
+        texts = tf.stack([self._text(pieces, codes, readings) for readings in found], 1)
+        more = [[0, 0], [0, max(0, N_BEST - self.config.beam)]]
+        score = tf.pad(score[:, :N_BEST], more, constant_values=float("-inf"))
         return {
             "outputs": tf.where(tf.math.is_finite(score), texts, ""),
             "score": score,
@@ -83,7 +87,7 @@ class Server(tf.Module):
 
     def segment(self, inputs):
         """The syllables of each row; see the class."""
-        pieces, codes, *_, error = self._convert(inputs, self.config.beam)
+        pieces, codes, *_, error = self._found(inputs)
         names = tf.gather(self.readings.syllables, (codes.flat_values - 1) // TONES)
         tone = (codes.flat_values - 1) % TONES
         names += tf.where(tone > 0, tf.strings.as_string(tone), "")
@@ -131,7 +135,7 @@ class Server(tf.Module):
             made["step"] |= {"state": state, "chosen": chosen}
         return made
 
-    def _convert(self, inputs, beam):
+    def _find(self, inputs):
         """What stands in each row: pieces and codes as of `_read`; readings and scores; `error`.
 
         Where the letters may well be cut in another way, both are converted, and the better one counts.
@@ -139,7 +143,7 @@ class Server(tf.Module):
         pieces, (codes, other), less, error = self._read(inputs)
         doubtful = tf.where(less < DOUBT)
         both = tf.concat([codes, tf.gather(other, doubtful[:, 0])], 0)
-        found, score = self._search().sentences(*_dense(both), beam)
+        found, score = self._search().sentences(*_dense(both), self.config.beam)
         count = tf.size(inputs)
         one, two = tf.range(count), tf.range(count, tf.shape(score)[0])
         two = tf.tensor_scatter_nd_update(one, doubtful, two)

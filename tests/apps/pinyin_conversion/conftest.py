@@ -18,7 +18,7 @@ PAIRS = [
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory):
-    """`Readings`, `Syllables` and `Trigram` of `PAIRS`."""
+    """`Readings`, `Syllables`, `Dictionary` and `Trigram` of `PAIRS`."""
     return data.build_tables(TINY, tmp_path_factory.mktemp("tables"), PAIRS)[0]
 
 

@@ -26,8 +26,9 @@ def made(few, tmp_path_factory):
         if count != UNSEEN
     }
     given |= {("xi an xi an xi", "西安西安西"): 99, ("xi", "吗"): 99, ("lve", "略"): 99}
-    counts |= {word: count + UNSEEN for word, count in counts.items() if len(word) == 1}
-    counts |= {word: UNSEEN for word, count in counts.items() if count == 2 * UNSEEN}
+    counts |= {
+        word: count + UNSEEN for word, count in counts.items() if len(word) == 1 and count != UNSEEN
+    }
     path = tmp_path_factory.mktemp("dictionary") / "dictionary.npz"
     return Dictionary.build(given, few, path), counts
 

@@ -57,9 +57,10 @@ def codes_of(tables, text):
 
 def score_of(toy, tables, codes, characters):
     """What `search` says of these readings, one step after the other."""
-    readings, _, trigram = tables
+    readings, _, dictionary, trigram = tables
     model, config = toy.model, toy.config
-    features = model.read(tf.constant([codes]))[0]
+    guesses = dictionary.guesses(tf.constant([codes]), causal=not config.bidirectional)
+    features = model.read(tf.constant([codes]), *guesses)[0]
     states, before = model.writer.zero_states(1), -1
     contexts, total = trigram.begin([1]), 0.0
     for t, (code, c) in enumerate(zip(codes, characters, strict=True)):

@@ -14,7 +14,7 @@ from shared.errors import InputError
 @pytest.fixture(scope="module")
 def cut(tables):
     """A function of texts: for each, its pieces, and of each piece the syllables in it."""
-    readings, syllables, _ = tables
+    readings, syllables, *_ = tables
     pieces = tf.function(syllables.pieces, input_signature=[tf.TensorSpec([None], tf.string)])
 
     def spelled(code):
@@ -79,7 +79,7 @@ def test_a_run_that_cannot_be_cut_stays(cut):
 
 
 def test_equals_the_best_of_all_cuts(tables):
-    readings, syllables, _ = tables
+    readings, syllables, *_ = tables
     log_p = syllables._log_p.numpy()
     number = {name: i for i, name in enumerate(readings.syllables)}
     end = len(number)
@@ -115,7 +115,7 @@ def test_equals_the_best_of_all_cuts(tables):
 
 
 def test_runs_do_not_depend_on_each_other(tables):
-    _, syllables, _ = tables
+    _, syllables, *_ = tables
     runs = ["tashi", "x", "womenquxian", "ta", "", "yanjiushengwude", "tashi"]
 
     def cut(*runs):
@@ -128,7 +128,7 @@ def test_runs_do_not_depend_on_each_other(tables):
 
 
 def test_the_least_certain_run_of_a_text_is_cut_again(tables):
-    _, syllables, _ = tables
+    _, syllables, *_ = tables
     texts = ["fangan, womenquxian", "womenquxian fangan", "ta shi", "", "fangan"]
     _, first, second, less = syllables.pieces(tf.constant(texts))
     fang, women = (syllables.cut(tf.constant([run])) for run in ("fangan", "womenquxian"))
