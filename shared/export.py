@@ -30,7 +30,7 @@ OPS = set(
     Add AddV2 AddN Sub Mul RealDiv FloorDiv FloorMod Maximum Minimum Neg Abs Sign Square Sqrt Rsqrt
     SquaredDifference Pow Exp Expm1 Log Log1p Tanh Sigmoid Softplus Relu Relu6 LeakyRelu Elu Erf
     Floor Round Ceil Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot
-    Select SelectV2 Cast BitwiseOr LeftShift IsFinite IsNan IsInf ClipByValue
+    Select SelectV2 Cast BitwiseOr LeftShift IsFinite IsNan IsInf StopGradient ClipByValue
     MatMul BatchMatMulV2 BatchMatMulV3 Einsum BiasAdd Softmax LogSoftmax
     SparseSoftmaxCrossEntropyWithLogits Conv2D DepthwiseConv2dNative MaxPool AvgPool FusedBatchNormV3
 
