@@ -113,11 +113,9 @@ class Dictionary(tf.Module):
             batch, steps = tf.unstack(tf.shape(codes))
             windows = [_shifted(codes, i - LONGEST + 1, 0) for i in range(LONGEST)]
             windows = tf.reshape(tf.stack(windows, -1), [batch * steps, LONGEST])
-            u, begins = (t[:, -1] for t in self(windows))
-            u, begins = (
-                tf.reshape(u, [batch, steps, self.width]),
-                tf.reshape(begins, [batch, steps]),
-            )
+            u, begins = self(windows)
+            u = tf.reshape(u[:, -1], [batch, steps, self.width])
+            begins = tf.reshape(begins[:, -1], [batch, steps])
             ends = tf.ones_like(begins)
         else:
             u, begins = self(codes)
@@ -175,30 +173,26 @@ class Dictionary(tf.Module):
         """
         t = self._tables
         syllable, tone = tf.where(codes > 0, (codes - 1) // TONES, -1), (codes - 1) % TONES
-        row, count, words = syllable, self.syllables, []
-        for n in range(1, LONGEST + 1):
-            if n == 1:
-                found = tf.gather(t["of_syllable"], tf.maximum(syllable, 0))[..., tf.newaxis]
-                there = (found[..., 0] >= 0) & (syllable >= 0)[..., tf.newaxis]
-                log_p = tf.gather(t["log_p_1"], tf.maximum(found[..., 0], 0))
-            else:
-                last, keys = _shifted(syllable, n - 1, -1), t[f"keys_{n}"]
-                key = tf.cast(row, tf.int64) * self.syllables + tf.cast(last, tf.int64)
-                row = tf.reshape(tf.searchsorted(keys, tf.reshape(key, [-1])), tf.shape(key))
-                known = (tf.gather(keys, row) == key) & (last >= 0)
-                count = tf.size(keys) - 1
-                row = tf.where(known, row, count)
-                first, end = (
-                    tf.gather(t[f"start_{n}"], row + i)[..., tf.newaxis] for i in range(2)
-                )
-                place = first + tf.range(HOMOPHONES)
-                there = place < end
-                place = tf.where(there, place, tf.shape(t[f"words_{n}"])[0] - 1)
-                found, log_p = tf.gather(t[f"words_{n}"], place), tf.gather(t[f"log_p_{n}"], place)
-            for i in range(n):
-                may = tf.maximum(found[..., i], 0) * TONES + _shifted(tone, i, 0)[..., tf.newaxis]
-                there &= tf.gather(t["tones"], may)
-            words.append((found, tf.where(there, log_p, float("-inf"))))
+        found = tf.gather(t["of_syllable"], tf.maximum(syllable, 0))
+        real = (found >= 0) & (syllable >= 0)[..., tf.newaxis]
+        log_p = tf.where(real, tf.gather(t["log_p_1"], tf.maximum(found, 0)), float("-inf"))
+        words, row = [(found[..., tf.newaxis], log_p)], syllable
+        for n in range(2, LONGEST + 1):
+            last, keys = _shifted(syllable, n - 1, -1), t[f"keys_{n}"]
+            key = tf.cast(row, tf.int64) * self.syllables + tf.cast(last, tf.int64)
+            row = tf.reshape(tf.searchsorted(keys, tf.reshape(key, [-1])), tf.shape(key))
+            known = (tf.gather(keys, row) == key) & (last >= 0)
+            row = tf.where(known, row, tf.size(keys) - 1)
+            first, end = (tf.gather(t[f"start_{n}"], row + i)[..., tf.newaxis] for i in range(2))
+            place = first + tf.range(HOMOPHONES)
+            none = tf.shape(t[f"words_{n}"])[0] - 1
+            place = tf.where(place < end, place, none)
+            words.append((tf.gather(t[f"words_{n}"], place), tf.gather(t[f"log_p_{n}"], place)))
+        for n, (found, log_p) in enumerate(words):
+            for i in range(n + 1):
+                cell = tf.maximum(found[..., i], 0) * TONES + _shifted(tone, i, 0)[..., tf.newaxis]
+                log_p = tf.where(tf.gather(t["tones"], cell), log_p, float("-inf"))
+            words[n] = found, log_p
         return words
 
 

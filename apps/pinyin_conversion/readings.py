@@ -1,6 +1,7 @@
 """Which characters a syllable may be: the table between pinyin and Chinese."""
 
 import collections
+import itertools
 import os
 import pathlib
 import unicodedata
@@ -32,7 +33,8 @@ class Readings(tf.Module):
         starts: int32 (syllables + 1,), the first reading of each syllable, and their number.
         tones: bool (readings, TONES), whether a reading may have a tone: those of the file, and what
             speech makes of them. Any may be neutral (5) or not told (0), a third tone may be a second
-            one (before another third), and 一 and 不 change theirs.
+            one (before another third), and 一 and 不 change theirs. A tone that no reading of a syllable
+            has, all of them may have.
         codes: {spelling: code}; see `spellings`.
 
     Raises:
@@ -65,6 +67,8 @@ class Readings(tf.Module):
         for character, also in (("一", [2, 4]), ("不", [2])):
             which = [i for i, c in enumerate(self.characters) if c == character]
             self.tones[np.ix_(which, also)] = True
+        for first, end in itertools.pairwise(starts):  # a tone that none has is not heeded
+            self.tones[first:end, ~self.tones[first:end].any(0)] = True
         self.codes = spellings(self.syllables)
         self.size = len(self.characters)
         self._number = {

@@ -7,6 +7,7 @@ p is the writer, q the reader, u the trigram's unigram over the readings of the 
 adds is what it says beyond that), p_3 the trigram; r and k are `config.reader` and `config.trigram`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from .dictionary import LONGEST
@@ -30,6 +31,8 @@ class Search:
         self.model, self.config, self.readings = model, config, readings
         self.dictionary, self.trigram = dictionary, trigram
         self.choices = readings.choices()
+        log_u = trigram.alone(np.maximum(self.choices, 0))
+        self.log_u = tf.nn.log_softmax(tf.where(self.choices >= 0, log_u, -1e9)).numpy()
         stacks = model.reader, model.writer
         self._counts = [stack.layers * stack.states_per_layer for stack in stacks]
         sizes = [s.units for s, n in zip(stacks, self._counts, strict=True) for _ in range(n)]
@@ -164,11 +167,11 @@ class Search:
         apart = lambda t: tf.reshape(t, [batch, beam, t.shape[-1]])  # noqa: E731
         syllable = tf.tile(tf.maximum((codes - 1) // TONES, 0)[:, tf.newaxis], [1, beam])
         log_p = tf.gather(apart(syllables), syllable, batch_dims=2)[..., tf.newaxis]
-        log_p += characters.scores(apart(written), choices)
-        log_q = characters.scores(features[:, tf.newaxis], choices)
-        log_u = self.trigram.alone(tf.maximum(choices, 0))
-        log_u = tf.nn.log_softmax(tf.where(choices >= 0, log_u, -1e9))[:, tf.newaxis]
-        return log_p + self.config.reader * (log_q - log_u), states
+        both = tf.concat([apart(written), features[:, tf.newaxis]], 1)
+        both = characters.scores(both, choices)
+        log_u = tf.gather(self.log_u, codes)[:, tf.newaxis, : tf.shape(choices)[1]]
+        reader = self.config.reader * (both[:, beam:] - log_u)
+        return log_p + both[:, :beam] + reader, states
 
     def _parts(self, state):
         """States, contexts, reading, codes; no number from outside leads out of a table."""

@@ -206,6 +206,15 @@ def test_tones_count_only_where_they_are_learned(toy, toned, tables):
         assert character in {readings.characters[i] for i in allowed if i >= 0}
 
 
+def test_every_syllable_in_every_tone_has_a_character(toned, tables):
+    readings = tables[0]
+    spelled = [f"{s}{tone or ''}" for s in readings.syllables for tone in range(TONES)]
+    answer = ask(toned, "serving_default", spelled)
+    assert set(map(len, answer["outputs"])) == {1}
+    assert np.isfinite(answer["score"]).all()
+    assert set(answer["error"]) == {""}
+
+
 def test_rows_do_not_depend_on_each_other(toy):
     for signature in ("serving_default", "n_best", "segment"):
         together = ask(toy, signature, TEXTS)
