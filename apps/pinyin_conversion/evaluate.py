@@ -45,17 +45,14 @@ def evaluate(folder, config, predictions=None):
     apart = [pinyin.replace(" ", "") for pinyin in inputs]
     (unseparated,) = _ask(client, "serving_default", apart, "outputs")
     (cut,) = _ask(client, "segment", apart, "outputs")
-    baselines, ceiling = _baselines(config, inputs, texts)
+    baselines, reached = _baselines(config, inputs, texts)
     if predictions:
         rows = zip(names, inputs, texts, outputs, score, strict=True)
         write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
     made = {"model": outputs, "unseparated": unseparated, **baselines}
-    figures = {name: _by_group(names, found, texts) for name, found in made.items()}
+    counts = [i for i, group in enumerate(names) if group not in {*config.leave_out, *config.also}]
     overall = {
-        name: _accuracy(
-            [o for g, o in zip(names, found, strict=True) if g not in _aside(config)],
-            [t for g, t in zip(names, texts, strict=True) if g not in _aside(config)],
-        )
+        name: _accuracy([found[i] for i in counts], [texts[i] for i in counts])
         for name, found in made.items()
     }
     name = max(baselines, key=lambda name: overall[name][0])
@@ -67,10 +64,10 @@ def evaluate(folder, config, predictions=None):
         "baseline": name,
         "baseline_value": overall[name][0],
         "sentences_right": overall["model"][1],
-        "unseparated": overall["unseparated"][0],
+        "overall": overall,
+        "groups": {name: _by_group(names, found, texts) for name, found in made.items()},
+        "ceiling": {name: right for name, (right, _) in _by_group(names, reached, texts).items()},
         "segmented_right": round(100 * float(np.mean(same)), 2),
-        "ceiling": ceiling,
-        "groups": figures,
         "sentences": len(texts),
     }
 
@@ -87,11 +84,6 @@ def test_sentences(config):
         inputs += [pinyin if config.tones else re.sub("[1-5]", "", pinyin) for pinyin, _ in pairs]
         texts += [text for _, text in pairs]
     return names, inputs, texts
-
-
-def _aside(config):
-    """The groups that are not in the headline."""
-    return {*config.leave_out, *config.also}
 
 
 def _ask(client, signature, inputs, *wanted, batch_size=64):
@@ -115,7 +107,7 @@ def _accuracy(outputs, texts):
     """
     right = sum(map(_right, outputs, texts))
     whole = sum(o == t for o, t in zip(outputs, texts, strict=True))
-    return round(100 * right / sum(map(len, texts)), 2), round(100 * whole / len(texts), 2)
+    return [round(100 * right / sum(map(len, texts)), 2), round(100 * whole / len(texts), 2)]
 
 
 def _right(output, text):
@@ -132,13 +124,13 @@ def _by_group(names, outputs, texts):
     for name, output, text in zip(names, outputs, texts, strict=True):
         of[name][0].append(output)
         of[name][1].append(text)
-    return {name: list(_accuracy(*sides)) for name, sides in of.items()}
+    return {name: _accuracy(*sides) for name, sides in of.items()}
 
 
 def _baselines(config, inputs, texts):
     """Texts by the most frequent character of each syllable and by a trigram, {name: texts}.
 
-    And the ceiling: percent of the characters that the readings allow at all.
+    And the texts as far as the readings allow them at all, with a space for another character.
     """
     train = data.examples(config, "train")[: config.limit]
     with tempfile.TemporaryDirectory() as folder:
@@ -151,8 +143,11 @@ def _baselines(config, inputs, texts):
         np.add.at(counts, (characters[seen], (codes[seen] - 1) % counts.shape[1]), 1)
     test = data.encode(config, readings, list(zip(inputs, texts, strict=True)))
     found = by_counts(model, readings, counts, test["codes"])
-    reached = np.concatenate([row >= 0 for row in test["characters"]])
-    return found, round(100 * float(reached.mean()), 2)
+    reached = [
+        "".join(c if number >= 0 else " " for c, number in zip(text, row, strict=True))
+        for text, row in zip(texts, test["characters"], strict=True)
+    ]
+    return found, reached
 
 
 @one_line

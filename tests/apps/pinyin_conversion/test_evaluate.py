@@ -35,7 +35,7 @@ def test_by_edit_distance_where_they_do_not(seed):
 
 
 def test_accuracy_counts_characters_and_sentences():
-    assert evaluate._accuracy(["他是", "人"], ["她是", "人"]) == (66.67, 50.0)
+    assert evaluate._accuracy(["他是", "人"], ["她是", "人"]) == [66.67, 50.0]
     by_group = evaluate._by_group(["x", "y"], ["他是", "人"], ["她是", "人"])
     assert by_group == {"x": [50.0, 0.0], "y": [100.0, 100.0]}
 
@@ -53,5 +53,6 @@ def test_predictions_are_written(trained):
     assert set(test["groups"]) == {
         "model", "unseparated", "most frequent character", "modified Kneser-Ney trigram",
     }  # fmt: skip
-    assert 99 < test["ceiling"] <= 100
+    assert test["overall"] == {name: of["test"] for name, of in test["groups"].items()}
+    assert 99 < test["ceiling"]["test"] <= 100
     assert test["baseline_value"] > 30
