@@ -32,9 +32,7 @@ def read_npz(path):
     try:
         with open(path, "rb") as raw, np.load(raw) as file:
             return dict(file)
-    except (
-        Exception
-    ) as error:  # of a damaged one, NumPy and the modules below it raise about anything
+    except Exception as error:  # of a damaged file, NumPy raises nearly anything
         raise InputError(f"{path} is no valid .npz: {error}") from None
 
 

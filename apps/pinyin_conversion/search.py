@@ -39,17 +39,17 @@ class Search:
         self._sizes = [*sizes, 1, 1, 1, BEFORE]
         self.width = sum(self._sizes)  # of a state
 
-    def sentences(self, codes, length, beam):
+    def sentences(self, codes, length):
         """The likeliest readings of whole sentences.
 
         Args:
             codes: int32 (batch, time), padded with 0; length: int32 (batch,).
-            beam: hypotheses, an int.
 
         Returns:
             readings, int32 (batch, beam, time), the best first, and their scores (batch, beam).
         """
         batch, steps = tf.unstack(tf.shape(codes))
+        beam = self.config.beam
         choices = tf.gather(self.choices, codes)  # (batch, time, choices)
         most = tf.reduce_max(tf.reduce_sum(tf.cast(choices >= 0, tf.int32), -1))
         choices = choices[..., : tf.maximum(most, 1)]

@@ -143,7 +143,7 @@ class Server(tf.Module):
         pieces, (codes, other), less, error = self._read(inputs)
         doubtful = tf.where(less < DOUBT)
         both = tf.concat([codes, tf.gather(other, doubtful[:, 0])], 0)
-        found, score = self._search().sentences(*_dense(both), self.config.beam)
+        found, score = self._search().sentences(*_dense(both))
         count = tf.size(inputs)
         one, two = tf.range(count), tf.range(count, tf.shape(score)[0])
         two = tf.tensor_scatter_nd_update(one, doubtful, two)
