@@ -39,7 +39,7 @@ def test_equals_kneser_ney(made):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"trigram\.npz is no file of these arrays"):
+    with pytest.raises(InputError, match=r"trigram\.npz is no valid \.npz"):
         Trigram(tmp_path / "trigram.npz")
 
 
