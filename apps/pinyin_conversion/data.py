@@ -22,10 +22,18 @@ def examples(config, split):
 
     Pinyin has its tones, and a space after each syllable; the text has a character for each.
 
+    Where a folder has a `train.txt` beside its `train.tsv`, train has the sentences of both, but of the
+    former none that is elsewhere too.
+
     Raises:
         InputError: no such source; a missing, empty or broken file; a dataset that is not to be had.
     """
-    return _examples(config.source, config.data_dir, tuple(config.columns), split)
+    of = functools.partial(_examples, config.source, config.data_dir, tuple(config.columns))
+    text = _text_beside(config.data_dir) if (config.source, split) == ("files", "train") else []
+    if not text:
+        return of(split)
+    known = {text for other in (*SPLITS, *config.also) for _, text in of(other)}
+    return of(split) + [pair for pair in text if pair[1] not in known]
 
 
 def groups(config, split):
@@ -36,7 +44,8 @@ def groups(config, split):
         except InputError:  # a .txt has no columns
             pass
         else:
-            return [name for (name,) in sources.columns(table, (config.group_column,))]
+            names = [name for (name,) in sources.columns(table, (config.group_column,))]
+            return names + [split] * (len(examples(config, split)) - len(names))
     return [split] * len(examples(config, split))
 
 
@@ -50,6 +59,17 @@ def _examples(source, data_dir, columns, split):
         name = source.removeprefix("tfds:")
         return annotate.sentences(sources.tfds_lines(name, split, data_dir), split)
     raise InputError(f"--source is embedded, files or tfds:<name>. Received: {source!r}")
+
+
+@functools.lru_cache(maxsize=2)
+def _text_beside(data_dir):
+    """The sentences of `train.txt`, where there is a `train.tsv` too."""
+    try:
+        sources.find(data_dir, "train", ".tsv")
+        text = sources.find(data_dir, "train")
+    except InputError:  # one is missing: the other is all there is
+        return []
+    return annotate.sentences(sources.lines(text), "train")
 
 
 def _files(data_dir, columns, split):

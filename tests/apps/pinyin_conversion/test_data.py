@@ -62,6 +62,16 @@ def test_text_gets_its_readings(tmp_path):
     assert data.groups(config, "test") == ["test"] * 3
 
 
+def test_text_beside_a_table_is_learned_too(folder):
+    config = dataclasses.replace(FILES, data_dir=str(folder), also=("other",))
+    (folder / "other.tsv").write_text("a\tma1 ma5\t妈妈\n", "utf-8")
+    (folder / "train.txt").write_text("银行。他很好！妈妈。银行。\n", "utf-8")
+    found = data.examples(config, "train")
+    assert found == [row[1:] for row in ROWS] + [("yin2 hang2", "银行")] * 2
+    assert data.groups(config, "train") == ["a", "b", "a", "train", "train"]
+    assert data.examples(config, "test") == [row[1:] for row in ROWS]
+
+
 def test_text_of_tfds_gets_its_readings(monkeypatch):
     asked = []
     lines = lambda *of: asked.append(of) or ["今天很好。", "no Chinese", "我们去西安，好吗？"]  # noqa: E731
