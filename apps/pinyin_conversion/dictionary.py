@@ -6,6 +6,7 @@ import tensorflow as tf
 from shared.files import read_npz, write_npz
 
 from .readings import TONES
+from .sorted_rows import row_of
 
 LONGEST = 4  # syllables of a word
 UNSEEN = 0.5  # what is added to the count of each reading as a word
@@ -144,8 +145,10 @@ class Dictionary(tf.Module):
         sums = [tf.reduce_logsumexp(log_p, -1) for _, log_p in words]  # of words that begin here
         sums[0] = tf.where(codes > 0, sums[0], 0.0)  # padding is passed by
         ending = [_shifted(z, -n, float("-inf")) for n, z in enumerate(sums)]
-        alpha = _path_sums(tf.stack(ending, -1))
-        beta = tf.reverse(_path_sums(tf.reverse(tf.stack(sums, -1), [1])), [1])
+        # From the left and, the other way around, from the right, in one loop.
+        both = tf.concat([tf.stack(ending, -1), tf.reverse(tf.stack(sums, -1), [1])], 0)
+        alpha, beta = tf.split(_path_sums(both), 2)
+        beta = tf.reverse(beta, [1])
         whole = alpha[:, -1:]
         begins = tf.exp(alpha + beta - whole)[:, :-1]
 
@@ -180,9 +183,7 @@ class Dictionary(tf.Module):
         for n in range(2, LONGEST + 1):
             last, keys = _shifted(syllable, n - 1, -1), t[f"keys_{n}"]
             key = tf.cast(row, tf.int64) * self.syllables + tf.cast(last, tf.int64)
-            row = tf.reshape(tf.searchsorted(keys, tf.reshape(key, [-1])), tf.shape(key))
-            known = (tf.gather(keys, row) == key) & (last >= 0)
-            row = tf.where(known, row, tf.size(keys) - 1)
+            row = row_of(keys, tf.where(last >= 0, key, -1))
             first, end = (tf.gather(t[f"start_{n}"], row + i)[..., tf.newaxis] for i in range(2))
             place = first + tf.range(HOMOPHONES)
             none = tf.shape(t[f"words_{n}"])[0] - 1
@@ -213,7 +214,9 @@ def _path_sums(ending):
     last = tf.pad(zero[:, tf.newaxis], [[0, 0], [0, longest - 1]], constant_values=float("-inf"))
 
     def step(time, last, alphas):
-        alpha = tf.reduce_logsumexp(last + ending[:, time], -1)
+        terms = last + tf.gather(ending, time, axis=1)
+        most = tf.reduce_max(terms, -1)  # finite, for every reading is a word
+        alpha = most + tf.math.log(tf.reduce_sum(tf.exp(terms - most[:, tf.newaxis]), -1))
         last = tf.concat([alpha[:, tf.newaxis], last[:, :-1]], 1)
         return time + 1, last, alphas.write(time + 1, alpha)
 

@@ -13,7 +13,7 @@ def beam_search(expand, kept, chosen, length, steps, beam):
         expand: a function of (time, kept, chosen) that says how each hypothesis may go on: items, int32
             (batch, beam, choices); their scores, float32 (batch, beam, choices), -inf for what is no
             choice; the next `kept`; and the next `chosen` for each choice, of (batch, beam, choices).
-        kept: what is known of each hypothesis, a structure of tensors (batch, beam, ...).
+        kept: what is known of each hypothesis, a structure of tensors (batch * beam, ...).
         chosen: what is known of its last item, a structure of tensors (batch, beam).
         length: int32 (batch,), of each row; what comes after it is padding.
         steps: int32, at least the greatest length.
@@ -25,6 +25,7 @@ def beam_search(expand, kept, chosen, length, steps, beam):
     """
     batch = tf.shape(length)[0]
     same = tf.tile(tf.range(beam)[tf.newaxis], [batch, 1])
+    first = tf.range(batch)[:, tf.newaxis] * beam  # of the hypotheses of a row
     total = tf.where(same == 0, 0.0, float("-inf"))  # in the beginning there is one
     arrays = [tf.TensorArray(tf.int32, steps, element_shape=[None, beam]) for _ in range(2)]
 
@@ -35,7 +36,8 @@ def beam_search(expand, kept, chosen, length, steps, beam):
         best, place = tf.math.top_k(flat(total[..., tf.newaxis] + scores), beam)
         parent = place // choices
         # Of a row that is at its end, what is known no longer matters.
-        of_parent = lambda t: tf.gather(t, parent, batch_dims=1)  # noqa: E731
+        kept_row = tf.reshape(parent + first, [batch * beam])
+        of_parent = lambda t: tf.gather(t, kept_row)  # noqa: E731
         of_choice = lambda t: tf.gather(flat(t), place, batch_dims=1)  # noqa: E731
         real = (time < length)[:, tf.newaxis]
         return (

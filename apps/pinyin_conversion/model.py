@@ -130,18 +130,20 @@ class PinyinModel(keras.Model):
         h, _ = self.reader(self.embed(codes, guesses, told), mask=codes > 0)
         return self.A(h)
 
-    def write(self, before, states):
+    def write(self, syllables, before, states):
         """One step of the writer.
 
         Args:
+            syllables: int (rows,), those to come.
             before: int (rows,), the reading before; -1 at the beginning.
             states: list of (rows, units).
 
         Returns:
-            log p of each syllable (rows, syllables); B y + b (rows, d); and the new states.
+            log p of the syllables (rows,); B y + b (rows, d); and the new states.
         """
         y, states = self.writer.step(self.characters.embed(before), states)
-        return tf.nn.log_softmax(self.G(y)), self.B(y), states
+        p = -tf.nn.sparse_softmax_cross_entropy_with_logits(syllables, self.G(y))
+        return p, self.B(y), states
 
     def get_config(self):
         """Every argument of `__init__`."""

@@ -55,16 +55,11 @@ class Search:
         choices = choices[..., : tf.maximum(most, 1)]
         guesses = self.dictionary.guesses(codes, causal=not self.config.bidirectional)
         features = self.model.read(codes, *guesses)
-        units = self.model.writer.units
 
         def expand(time, states, last):
             before, contexts = last
-            now = choices[:, time]
-            rows = [tf.reshape(t, [batch * beam, units]) for t in states]
-            scores, rows = self._scores(
-                codes[:, time], now, features[:, time], tf.reshape(before, [-1]), rows, beam
-            )
-            states = [tf.reshape(t, [batch, beam, units]) for t in rows]
+            code, now, read = (tf.gather(t, time, axis=1) for t in (codes, choices, features))
+            scores, states = self._scores(code, now, read, tf.reshape(before, [-1]), states, beam)
             scores, best = tf.math.top_k(scores, tf.minimum(ASKED, tf.shape(now)[1]))
             items = tf.gather(now, best, batch_dims=1)
             log_p, contexts = self.trigram(
@@ -73,7 +68,7 @@ class Search:
             scores = tf.where(items >= 0, scores + self.config.trigram * log_p, float("-inf"))
             return items, scores, states, (items, contexts)
 
-        states = [tf.zeros([batch, beam, units])] * self._counts[1]
+        states = [tf.zeros([batch * beam, self.model.writer.units])] * self._counts[1]
         last = tf.fill([batch, beam], -1), self.trigram.begin([batch, beam])
         return beam_search(expand, states, last, length, steps, beam)
 
@@ -162,16 +157,14 @@ class Search:
         Returns:
             (batch, beam, choices), and the writer's states.
         """
-        characters, batch = self.model.characters, tf.shape(codes)[0]
-        syllables, written, states = self.model.write(before, states)
-        apart = lambda t: tf.reshape(t, [batch, beam, t.shape[-1]])  # noqa: E731
-        syllable = tf.tile(tf.maximum((codes - 1) // TONES, 0)[:, tf.newaxis], [1, beam])
-        log_p = tf.gather(apart(syllables), syllable, batch_dims=2)[..., tf.newaxis]
-        both = tf.concat([apart(written), features[:, tf.newaxis]], 1)
-        both = characters.scores(both, choices)
+        syllables = tf.repeat(tf.maximum((codes - 1) // TONES, 0), beam)
+        log_p, written, states = self.model.write(syllables, before, states)
+        written = tf.reshape(written, [-1, beam, written.shape[-1]])
+        both = tf.concat([written, features[:, tf.newaxis]], 1)
+        both = self.model.characters.scores(both, choices)
         log_u = tf.gather(self.log_u, codes)[:, tf.newaxis, : tf.shape(choices)[1]]
         reader = self.config.reader * (both[:, beam:] - log_u)
-        return log_p + both[:, :beam] + reader, states
+        return tf.reshape(log_p, [-1, beam, 1]) + both[:, :beam] + reader, states
 
     def _parts(self, state):
         """States, contexts, reading, codes; no number from outside leads out of a table."""

@@ -6,6 +6,8 @@ import tensorflow as tf
 from shared.files import read_npz, write_npz
 from shared.ngram import KneserNey
 
+from .sorted_rows import row_of
+
 
 class Trigram(tf.Module):
     """p(c_t | c_{t-2}, c_{t-1}) of readings; see `shared.ngram` for the formulas.
@@ -91,7 +93,6 @@ class Trigram(tf.Module):
 
     def _row(self, keys, context, readings):
         """Where each n-gram stands; the last row is that of all that are not there."""
-        key = tf.cast(context, tf.int64) * (self.size + 2) + tf.cast(readings, tf.int64)
-        row = tf.searchsorted(keys, tf.reshape(key, [-1]))
-        row = tf.reshape(row, tf.shape(key))
-        return tf.where(tf.gather(keys, row) == key, row, tf.size(keys) - 1)
+        return row_of(
+            keys, tf.cast(context, tf.int64) * (self.size + 2) + tf.cast(readings, tf.int64)
+        )

@@ -66,11 +66,12 @@ def score_of(toy, tables, codes, characters):
     for t, (code, c) in enumerate(zip(codes, characters, strict=True)):
         possible = [i for i in readings.choices()[code] if i >= 0]
         place = possible.index(c)
-        syllables, z, states = model.write(tf.constant([before]), states)
+        syllable = tf.constant([(code - 1) // TONES])
+        log_p, z, states = model.write(syllable, tf.constant([before]), states)
         of_choices = lambda z, p=possible: model.characters.scores(  # noqa: E731
             tf.reshape(z, [1, 1, -1]), tf.constant([p])
         )[0, 0]
-        log_p = syllables[0, (code - 1) // TONES] + of_choices(z)[place]
+        log_p = log_p[0] + of_choices(z)[place]
         log_q = of_choices(features[t])[place]
         log_u = tf.nn.log_softmax(trigram.alone(tf.constant(possible)))[place]
         log_3, after = trigram([x[:, None] for x in contexts], tf.constant([[c]]))
