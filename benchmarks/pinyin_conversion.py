@@ -3,8 +3,8 @@
     python -m benchmarks.pinyin_conversion                    # of `default`, when it is exported
     python -m benchmarks.pinyin_conversion --model saved_models/NAME --data-dir DIR
 
-The sentences are the first of the test sentences, with a space after each syllable and without. The table is
-in README.md.
+The sentences are taken evenly from the test sentences, with a space after each syllable and without. The
+table is in README.md.
 """
 
 import pathlib
@@ -54,7 +54,7 @@ def measure(options):
     config = Config(**{**card["config"], "data_dir": options.data_dir})
     rounds, count = (1, 4) if options.dry_run else (ROUNDS, SENTENCES)
     _, apart, _ = evaluate.test_sentences(config)
-    apart = apart[:count]
+    apart = apart[:: max(1, len(apart) // count)][:count]
     forms = {"with spaces": apart, "without spaces": [text.replace(" ", "") for text in apart]}
     client = Folder(options.model)
     rates = together(client, forms, rounds)

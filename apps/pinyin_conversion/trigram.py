@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from shared.errors import InputError
 from shared.files import read_npz, write_npz
 from shared.ngram import KneserNey
 
@@ -36,9 +37,15 @@ class Trigram(tf.Module):
             sentences: arrays of readings, ints below `size`; one that is empty, or has a -1, is left out.
             size: how many readings there are.
             path: the file to write.
+
+        Raises:
+            InputError: no sentence is left.
         """
         end = size
-        ids = np.concatenate([np.append(s, end) for s in sentences if len(s) and np.min(s) >= 0])
+        whole = [s for s in sentences if len(s) and np.min(s) >= 0]
+        if not whole:
+            raise InputError("no sentence of train has only characters that are read as it says")
+        ids = np.concatenate([np.append(s, end) for s in whole])
         model = KneserNey.fit(ids, 3, size + 1, end)
         words = np.arange(size)
         row_1 = np.searchsorted(model.keys[1], words)

@@ -43,6 +43,12 @@ def test_a_missing_file_is_named(tmp_path):
         Trigram(tmp_path / "trigram.npz")
 
 
+def test_nothing_to_count(tmp_path):
+    with pytest.raises(InputError, match="no sentence of train"):
+        Trigram.build([[], [3, -1]], SIZE, tmp_path / "trigram.npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_baselines(few, tmp_path):
     """吗 is the most frequent ma; but after 西, 马 is, and 妈 has the tone that is told."""
     number = few.characters.index
