@@ -41,16 +41,16 @@ def by_counts(trigram, readings, counts, sentences, beam=128, batch_size=50):
     def search(choices, tones, length):
         rows, steps, _ = tf.unstack(tf.shape(choices))
 
-        def expand(time, kept, contexts):
+        def expand(time, contexts):
             now = choices[:, time]
             items = tf.tile(tf.maximum(now, 0)[:, tf.newaxis], [1, beam, 1])
             log_p, contexts = trigram([c[..., tf.newaxis] for c in contexts], items)
             told = tf.broadcast_to(tones[:, time, tf.newaxis], tf.shape(now))
             log_p += tf.gather_nd(log_tone, tf.stack([tf.maximum(now, 0), told], -1))[:, tf.newaxis]
             log_p = tf.where((now >= 0)[:, tf.newaxis], log_p, float("-inf"))
-            return items, log_p, kept, contexts
+            return items, log_p, contexts
 
-        found, _ = beam_search(expand, (), trigram.begin([rows, beam]), length, steps, beam)
+        found, _ = beam_search(expand, trigram.begin([rows, beam]), length, steps, beam)
         return found[:, 0]
 
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))

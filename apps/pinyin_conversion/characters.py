@@ -99,16 +99,15 @@ class Characters(keras.layers.Layer):
         """Log-probabilities of all that is possible in one step, for a search.
 
         Args:
-            z: (batch, beam, d).
+            z: (batch, d).
             choices: int (batch, choices), readings; -1 is none.
 
         Returns:
-            (batch, beam, choices).
+            (batch, choices).
         """
         rows = tf.maximum(choices, 0)
-        logits = tf.matmul(z, tf.gather(self.F, rows + 1), transpose_b=True)
-        logits += tf.gather(self.f, rows)[:, tf.newaxis]
-        return tf.nn.log_softmax(tf.where((choices >= 0)[:, tf.newaxis], logits, -1e9))
+        logits = tf.linalg.matvec(tf.gather(self.F, rows + 1), z) + tf.gather(self.f, rows)
+        return tf.nn.log_softmax(tf.where(choices >= 0, logits, -1e9))
 
     def get_config(self):
         """Every argument of `__init__`."""

@@ -24,9 +24,9 @@ class Config:
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     embedding: int = 192  # size of an embedding, of a syllable or a character
-    units: int = 192  # size of the reader's state; the writer's is twice as large
-    layers: int = 1  # recurrent layers of each
-    bidirectional: bool = True  # the reader reads in both directions; without, as one types
+    units: int = 192  # size of the state, of each direction
+    layers: int = 1  # recurrent layers
+    bidirectional: bool = True  # whether what is to come counts; without, as one types
     dropout: float = 0.2  # of embeddings, between layers, and before the softmax; a fraction
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
@@ -43,10 +43,9 @@ class Config:
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the order of sentences
 
-    # Serving: the logarithms of writer, reader and trigram are added with these weights
+    # Serving
     beam: int = 16  # hypotheses when characters are chosen
-    reader: float = 0.5  # weight of the reader's, less what it would say of the syllable alone
-    trigram: float = 1.0  # weight of the trigram's
+    network: float = 0.75  # weight of the network's logarithms beside the trigram's
 
     def __post_init__(self):
         at_least_one(

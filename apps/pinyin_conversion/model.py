@@ -1,4 +1,4 @@
-"""A reader of the syllables and a writer of the characters: two recurrent networks, one vocabulary."""
+"""A recurrent network over the syllables, and a softmax over the characters that each may be."""
 
 import keras
 import numpy as np
@@ -29,36 +29,29 @@ def build(config, readings, *_):
 
 @keras.saving.register_keras_serializable(package=__package__)
 class PinyinModel(keras.Model):
-    """What a reader and a writer say of each character.
+    """Which character each syllable of a sentence is: a labelling.
 
         x_t = (E[s_t] + sum_j u_tj F[g_tj]) sqrt(d) + D u_t
                                               s: codes of syllables, (batch, time); 0 is padding
-        h = reader(x)                         g, u: what the `Dictionary` guesses
+        h = recurrent(x)                      g, u: what the `Dictionary` guesses
         log q(c_t | s) = log softmax(F (A h_t + a) + f)[c_t]                over the readings of s_t
 
-        y = writer(F[c_{t-1}] sqrt(d))        c: readings, (batch, time)
-        log p(c_t | c_<t) = log softmax(G y_t + g)[s_t] + log softmax(F (B y_t + b) + f)[c_t]
-
-    The reader is a labelling: it sees all syllables, those to come too, if it is bidirectional, and the
-    characters that they would be as words of the dictionary, by their frequency alone. The
-    writer is a language model: it says the syllable before the character (a softmax by classes: Goodman
-    2001), which is cheap, for a search knows the syllable. E and F begin at N(0, 1 / d), and
-    so come in with variance 1. Dropout on what is not recurrent, of the same features at all steps.
+    The network sees all syllables, those to come too, if it is bidirectional, and the characters that
+    they would be as words of the dictionary, by their frequency alone. E and F begin at N(0, 1 / d), and
+    so come in with variance 1. Dropout of the same features at all steps.
 
     Args:
         starts, tones: as of `Characters`.
-        cell, layers, bidirectional, dropout, recurrent_dropout, seed: as of `RecurrentStack`, the
-            reader's; the writer is never bidirectional.
+        cell, units, layers, bidirectional, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
         embedding: d, size of a row of E and of F.
-        units: size of the reader's state; in both directions twice as many, as the writer always has.
 
     Call arguments:
         inputs: {"codes": int (batch, time), "guesses": int (batch, time, `GUESSES`), "told": float
             (batch, time, `GUESSES` + 2), "characters": int (batch, time)}: what is read, what the
-            dictionary says of it, and the readings, of which -1 is one that is not known.
+            dictionary says of it, and the readings c, of which -1 is one that is not known.
 
     Returns:
-        log q + log p, float32 (batch, time); 0 at padding.
+        log q of the characters, float32 (batch, time); 0 at padding.
     """
 
     def __init__(
@@ -73,77 +66,47 @@ class PinyinModel(keras.Model):
         }  # fmt: skip
         self.d = embedding
         seeds = iter(range(seed or 0, (seed or 0) + 20_000, 1000))
-        syllables = len(starts) - 1
-        stack = lambda units, both, name: RecurrentStack(  # noqa: E731
-            cell, units, layers, both, dropout, recurrent_dropout, next(seeds), name=name
-        )
         self.characters = Characters(starts, tones, embedding, next(seeds), name="characters")
-        spread = keras.initializers.RandomNormal(0.0, embedding**-0.5, next(seeds))
-        self.E = keras.layers.Embedding(1 + TONES * syllables, embedding, spread, name="syllables")
-        self.reader = stack(units, bidirectional, "reader")
-        self.writer = stack(2 * units, False, "writer")
-        dense = lambda size, name: keras.layers.Dense(  # noqa: E731
-            size, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name=name
+        self.E = keras.layers.Embedding(
+            1 + TONES * (len(starts) - 1),
+            embedding,
+            keras.initializers.RandomNormal(0.0, embedding**-0.5, next(seeds)),
+            name="syllables",
         )
-        self.A, self.B = dense(embedding, "reader_features"), dense(embedding, "writer_features")
-        self.D = dense(embedding, "told")
-        self.G = dense(syllables, "writer_syllables")
+        self.recurrent = RecurrentStack(
+            cell, units, layers, bidirectional, dropout, recurrent_dropout, next(seeds)
+        )
+        dense = lambda name: keras.layers.Dense(  # noqa: E731
+            embedding, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name=name
+        )
+        self.A, self.D = dense("features"), dense("told")
         self.drops = [
             keras.layers.Dropout(dropout, (None, 1, None), next(seeds), name=f"dropout_{i}")
-            for i in range(4)
+            for i in range(2)
         ]
-        wide, both = (None, None, embedding), 2 * units if bidirectional else units
         self.characters.build()
         self.E.build()
-        self.reader.build(wide)
-        self.writer.build(wide)
-        self.A.build((None, None, both))
+        self.recurrent.build((None, None, embedding))
+        self.A.build((None, None, 2 * units if bidirectional else units))
         self.D.build((None, None, GUESSES + 2))
-        self.B.build((None, None, 2 * units))
-        self.G.build((None, None, 2 * units))
         self.built = True
 
     def call(self, inputs, training=False):
-        """log q + log p; see the class."""
-        codes, c = inputs["codes"], inputs["characters"]
-        drop = [lambda t, d=d: d(t, training=training) for d in self.drops]
-        x = drop[0](self.embed(codes, inputs["guesses"], inputs["told"]))
-        h, _ = self.reader(x, mask=codes > 0, training=training)
-        q = self.characters.log_p(drop[1](self.A(h)), codes, c)
-
-        before = tf.pad(c, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
-        y, _ = self.writer(drop[2](self.characters.embed(before)), training=training)
-        y = drop[3](y)
-        syllable = tf.maximum((codes - 1) // TONES, 0)
-        p = -tf.nn.sparse_softmax_cross_entropy_with_logits(syllable, self.G(y))
-        # Of tones the writer knows nothing.
-        p += self.characters.log_p(self.B(y), codes - (codes - 1) % TONES, c)
-        return tf.where(codes > 0, q + p, 0.0)
+        """log q; see the class."""
+        codes = inputs["codes"]
+        z = self.read(codes, inputs["guesses"], inputs["told"], training)
+        return self.characters.log_p(z, codes, inputs["characters"])
 
     def embed(self, codes, guesses, told):
         """x, float32 (batch, time, d), of what the class names."""
         guessed = self.characters.embed(guesses) * told[..., :GUESSES, tf.newaxis]
         return self.E(codes) * self.d**0.5 + tf.reduce_sum(guessed, -2) + self.D(told)
 
-    def read(self, codes, guesses, told):
+    def read(self, codes, guesses, told, training=False):
         """A h + a, float32 (batch, time, d), of whole sentences."""
-        h, _ = self.reader(self.embed(codes, guesses, told), mask=codes > 0)
-        return self.A(h)
-
-    def write(self, syllables, before, states):
-        """One step of the writer.
-
-        Args:
-            syllables: int (rows,), those to come.
-            before: int (rows,), the reading before; -1 at the beginning.
-            states: list of (rows, units).
-
-        Returns:
-            log p of the syllables (rows,); B y + b (rows, d); and the new states.
-        """
-        y, states = self.writer.step(self.characters.embed(before), states)
-        p = -tf.nn.sparse_softmax_cross_entropy_with_logits(syllables, self.G(y))
-        return p, self.B(y), states
+        x = self.drops[0](self.embed(codes, guesses, told), training=training)
+        h, _ = self.recurrent(x, mask=codes > 0, training=training)
+        return self.drops[1](self.A(h), training=training)
 
     def get_config(self):
         """Every argument of `__init__`."""

@@ -1,10 +1,9 @@
-"""The likeliest characters of given syllables, by all that reader, writer and trigram say of them.
+"""The likeliest characters of given syllables, by what network and trigram say of them.
 
-    score(c) = sum_t log p(c_t | c_<t) + r (log q(c_t | s) - log u(c_t | s_t))
-                     + k log p_3(c_t | c_{t-2}, c_{t-1})
+    score(c) = sum_t log p(c_t | c_{t-2}, c_{t-1}) + r (log q(c_t | s) - log u(c_t | s_t))
 
-p is the writer, q the reader, u the trigram's unigram over the readings of the syllable (what the reader
-adds is what it says beyond that), p_3 the trigram; r and k are `config.reader` and `config.trigram`.
+p is the trigram, q the network, u the trigram's unigram over the readings of the syllable (what the network
+adds is what it says beyond that); r is `config.network`.
 """
 
 import numpy as np
@@ -12,10 +11,9 @@ import tensorflow as tf
 
 from .dictionary import LONGEST
 from .lattice import beam_search
-from .readings import TONES
 
 BEFORE = LONGEST - 1  # syllables before, that may be of the same word
-ASKED = 12  # readings of a syllable, the networks' best, of which the trigram is asked
+ASKED = 16  # readings of a syllable, the network's best, of which the trigram is asked
 
 
 class Search:
@@ -33,10 +31,9 @@ class Search:
         self.choices = readings.choices()
         log_u = trigram.alone(np.maximum(self.choices, 0))
         self.log_u = tf.nn.log_softmax(tf.where(self.choices >= 0, log_u, -1e9)).numpy()
-        stacks = model.reader, model.writer
-        self._counts = [stack.layers * stack.states_per_layer for stack in stacks]
-        sizes = [s.units for s, n in zip(stacks, self._counts, strict=True) for _ in range(n)]
-        self._sizes = [*sizes, 1, 1, 1, BEFORE]
+        stack = model.recurrent
+        self._states = stack.layers * stack.states_per_layer
+        self._sizes = [*[stack.units] * self._states, 1, 1, 1, BEFORE]
         self.width = sum(self._sizes)  # of a state
 
     def sentences(self, codes, length):
@@ -56,21 +53,16 @@ class Search:
         guesses = self.dictionary.guesses(codes, causal=not self.config.bidirectional)
         features = self.model.read(codes, *guesses)
 
-        def expand(time, states, last):
-            before, contexts = last
-            code, now, read = (tf.gather(t, time, axis=1) for t in (codes, choices, features))
-            scores, states = self._scores(code, now, read, tf.reshape(before, [-1]), states, beam)
-            scores, best = tf.math.top_k(scores, tf.minimum(ASKED, tf.shape(now)[1]))
-            items = tf.gather(now, best, batch_dims=1)
+        def expand(time, contexts):
+            code, now, z = (tf.gather(t, time, axis=1) for t in (codes, choices, features))
+            items, scores = self._likeliest(code, now, z)
+            items = tf.tile(items[:, tf.newaxis], [1, beam, 1])
             log_p, contexts = self.trigram(
                 [c[..., tf.newaxis] for c in contexts], tf.maximum(items, 0)
             )
-            scores = tf.where(items >= 0, scores + self.config.trigram * log_p, float("-inf"))
-            return items, scores, states, (items, contexts)
+            return items, scores[:, tf.newaxis] + log_p, contexts
 
-        states = [tf.zeros([batch * beam, self.model.writer.units])] * self._counts[1]
-        last = tf.fill([batch, beam], -1), self.trigram.begin([batch, beam])
-        return beam_search(expand, states, last, length, steps, beam)
+        return beam_search(expand, self.trigram.begin([batch, beam]), length, steps, beam)
 
     def beginning(self, rows):
         """The state before the first syllable, float32 (rows, width)."""
@@ -99,72 +91,62 @@ class Search:
         x = self.model.embed(heard, *self.dictionary.guesses(heard, causal=True))[:, BEFORE:]
         steps = tf.shape(codes)[1]
         found = tf.TensorArray(tf.int32, steps, element_shape=[None])
-        nothing = tf.fill([tf.size(length), self.choices.shape[1]], float("-inf"))
+        rows, width = tf.size(length), min(ASKED, self.choices.shape[1])
+        nothing = tf.fill([rows, width], -1), tf.fill([rows, width], float("-inf"))
         one = lambda t: t[:, tf.newaxis]  # noqa: E731
 
-        def read_one(time, now, scores, found):
-            states, contexts, before = now
+        def read_one(time, now, found):
+            states, contexts, before, _ = now
             code = codes[:, time]
-            choices = tf.gather(self.choices, code)
-            y, reading = self.model.reader.step(x[:, time], states[: self._counts[0]])
-            new, writing = self._scores(
-                code, choices, self.model.A(y), before, states[self._counts[0] :]
-            )
+            y, new = self.model.recurrent.step(x[:, time], states)
+            items, scores = self._likeliest(code, tf.gather(self.choices, code), self.model.A(y))
             _, after = self.trigram([one(c) for c in contexts], one(tf.maximum(before, 0)))
             contexts = [
                 tf.where(before >= 0, a[:, 0], c) for a, c in zip(after, contexts, strict=True)
             ]
-            log_p, _ = self.trigram([one(c) for c in contexts], tf.maximum(choices, 0))
-            least = tf.math.top_k(new[:, 0], min(ASKED, choices.shape[1]))[0][:, -1:]
-            asked = (choices >= 0) & (new[:, 0] >= least)
-            new = tf.where(asked, new[:, 0] + self.config.trigram * log_p, float("-inf"))
-            best = tf.gather(choices, tf.argmax(new, 1), batch_dims=1)
+            log_p, _ = self.trigram([one(c) for c in contexts], tf.maximum(items, 0))
+            scores, place = tf.math.top_k(scores + log_p, width)
+            items = tf.gather(items, place, batch_dims=1)
             real = time < length
-            *now, scores = tf.nest.map_structure(
+            now = tf.nest.map_structure(
                 lambda a, b: tf.where(real if a.shape.rank == 1 else one(real), a, b),
-                ([*reading, *writing], contexts, best, new),
-                (*now, scores),
+                (new, contexts, items[:, 0], (items, scores)),
+                now,
             )
-            return time + 1, tuple(now), scores, found.write(time, best)
+            return time + 1, now, found.write(time, items[:, 0])
 
-        _, (states, contexts, before), scores, found = tf.while_loop(
+        _, (states, contexts, before, (likeliest, scores)), found = tf.while_loop(
             lambda time, *_: time < steps,
             read_one,
-            (0, (states, contexts, before), nothing, found),
+            (0, (states, contexts, before, nothing), found),
         )
-        there = tf.math.is_finite(scores)
-        log_p, place = tf.math.top_k(
-            tf.where(there, tf.nn.log_softmax(tf.where(there, scores, -1e9)), float("-inf")),
-            self.choices.shape[1],
-        )
+        # Of nothing that was typed, all scores are -inf.
+        typed = tf.math.is_finite(scores)
+        log_p = tf.nn.log_softmax(tf.where(typed, scores, -1e9))
+        log_p = tf.where(typed, log_p, float("-inf"))
         heard = tf.gather(heard, one(length) + tf.range(BEFORE), batch_dims=1)
-        likeliest = tf.gather(tf.gather(self.choices, heard[:, -1]), place, batch_dims=1)
-        likeliest = tf.where(tf.math.is_finite(log_p), likeliest, -1)
         numbers = [one(t) for t in (*contexts, before + 1)]
         numbers = [tf.cast(t, tf.float32) for t in (*numbers, heard)]
-        found = tf.reshape(found.stack(), [steps, tf.size(length)])
-        return tf.transpose(found), likeliest, log_p, tf.concat([*states, *numbers], 1)
+        found = tf.transpose(tf.reshape(found.stack(), [steps, rows]))
+        return found, likeliest, log_p, tf.concat([*states, *numbers], 1)
 
-    def _scores(self, codes, choices, features, before, states, beam=1):
-        """What writer and reader say of each choice after each of several hypotheses.
+    def _likeliest(self, codes, choices, z):
+        """What the network says of each syllable at one time.
 
         Args:
-            codes: (batch,), of the syllable; choices: (batch, choices), its readings; -1 is none.
-            features: (batch, d), the reader's.
-            before: (batch * beam,), the reading before; -1 at the beginning.
-            states: list of (batch * beam, units), the writer's.
+            codes: (batch,); choices: (batch, choices), their readings; -1 is none.
+            z: (batch, d), the features.
 
         Returns:
-            (batch, beam, choices), and the writer's states.
+            its best `ASKED` readings (batch, asked), -1 where there are fewer, and what each adds to a
+            score, -inf where it is none.
         """
-        syllables = tf.repeat(tf.maximum((codes - 1) // TONES, 0), beam)
-        log_p, written, states = self.model.write(syllables, before, states)
-        written = tf.reshape(written, [-1, beam, written.shape[-1]])
-        both = tf.concat([written, features[:, tf.newaxis]], 1)
-        both = self.model.characters.scores(both, choices)
-        log_u = tf.gather(self.log_u, codes)[:, tf.newaxis, : tf.shape(choices)[1]]
-        reader = self.config.reader * (both[:, beam:] - log_u)
-        return tf.reshape(log_p, [-1, beam, 1]) + both[:, :beam] + reader, states
+        log_q = self.model.characters.scores(z, choices)
+        log_q, place = tf.math.top_k(log_q, tf.minimum(ASKED, tf.shape(choices)[1]))
+        items = tf.gather(choices, place, batch_dims=1)
+        log_u = tf.gather(tf.gather(self.log_u, codes), place, batch_dims=1)
+        added = self.config.network * (log_q - log_u)
+        return items, tf.where(items >= 0, added, float("-inf"))
 
     def _parts(self, state):
         """States, contexts, reading, codes; no number from outside leads out of a table."""

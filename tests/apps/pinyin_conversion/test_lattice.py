@@ -20,15 +20,14 @@ def search(items, scores, length, beam):
     items, scores = tf.constant(items), tf.constant(scores)
     batch, steps, _ = items.shape
 
-    def expand(time, kept, before):
-        kept = tf.reshape(kept, [batch, beam])
-        odd = tf.where(before >= 0, kept + before, kept) % 2
+    def expand(time, chosen):
+        before, odd = chosen
         now = tf.tile(items[:, time, tf.newaxis], [1, beam, 1])
         of_both = tf.gather(tf.gather(scores[:, time], odd, batch_dims=1), before + 1, batch_dims=2)
-        return now, of_both, tf.reshape(odd, [-1]), now
+        return now, of_both, (now, (odd[..., tf.newaxis] + now) % 2)
 
     found, total = tf.function(beam_search)(
-        expand, tf.zeros([batch * beam], tf.int32), tf.fill([batch, beam], -1),
+        expand, (tf.fill([batch, beam], -1), tf.zeros([batch, beam], tf.int32)),
         tf.constant(length, tf.int32), steps, beam,
     )  # fmt: skip
     return found.numpy(), total.numpy()

@@ -61,23 +61,15 @@ def score_of(toy, tables, codes, characters):
     model, config = toy.model, toy.config
     guesses = dictionary.guesses(tf.constant([codes]), causal=not config.bidirectional)
     features = model.read(tf.constant([codes]), *guesses)[0]
-    states, before = model.writer.zero_states(1), -1
     contexts, total = trigram.begin([1]), 0.0
     for t, (code, c) in enumerate(zip(codes, characters, strict=True)):
         possible = [i for i in readings.choices()[code] if i >= 0]
         place = possible.index(c)
-        syllable = tf.constant([(code - 1) // TONES])
-        log_p, z, states = model.write(syllable, tf.constant([before]), states)
-        of_choices = lambda z, p=possible: model.characters.scores(  # noqa: E731
-            tf.reshape(z, [1, 1, -1]), tf.constant([p])
-        )[0, 0]
-        log_p = log_p[0] + of_choices(z)[place]
-        log_q = of_choices(features[t])[place]
+        log_q = model.characters.scores(features[t : t + 1], tf.constant([possible]))[0, place]
         log_u = tf.nn.log_softmax(trigram.alone(tf.constant(possible)))[place]
         log_3, after = trigram([x[:, None] for x in contexts], tf.constant([[c]]))
         contexts = [x[:, 0] for x in after]
-        total += log_p + config.reader * (log_q - log_u) + config.trigram * log_3[0, 0]
-        before = c
+        total += log_3[0, 0] + config.network * (log_q - log_u)
     return float(total)
 
 
