@@ -24,14 +24,14 @@ class Config:
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     embedding: int = 192  # size of an embedding, of a syllable or a character
-    units: int = 192  # size of the state, of each direction
+    units: int = 384  # size of the state, of each direction
     layers: int = 1  # recurrent layers
     bidirectional: bool = True  # whether what is to come counts; without, as one types
     dropout: float = 0.2  # of embeddings, between layers, and before the softmax; a fraction
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
-    epochs: int = 5  # passes over the training sentences
+    epochs: int = 6  # passes over the training sentences
     batch_size: int = 64  # sentences in a step
     length_multiple: int = 4  # lengths are padded to one of it
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
