@@ -31,7 +31,7 @@ class Config:
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
 
     # Training
-    epochs: int = 6  # passes over the training sentences
+    epochs: int = 5  # passes over the training sentences
     batch_size: int = 64  # sentences in a step
     length_multiple: int = 4  # lengths are padded to one of it
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
