@@ -127,6 +127,7 @@ TINY = Config(
     dropout=0.0,
     epochs=2,
     batch_size=32,
+    length_multiple=24,  # one length, so that little is compiled
     limit=2000,
     longest=24,
     beam=2,

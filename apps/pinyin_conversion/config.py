@@ -76,5 +76,13 @@ PRESETS = {
 }
 
 TINY = Config(
-    words=500, embedding=16, units=16, dropout=0.0, epochs=2, batch_size=64, limit=4000, beam=2
+    words=500,
+    embedding=16,
+    units=16,
+    dropout=0.0,
+    epochs=2,
+    batch_size=64,
+    length_multiple=20,  # one length, so that little is compiled
+    limit=4000,
+    beam=2,
 )

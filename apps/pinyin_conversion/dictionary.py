@@ -11,7 +11,7 @@ from .sorted_rows import row_of
 LONGEST = 4  # syllables of a word
 UNSEEN = 0.5  # what is added to the count of each reading as a word
 HOMOPHONES = 12  # words of the same syllables, the most frequent, that are thought of
-GUESSES = 4  # characters of a syllable, the likeliest, that the reader is told
+GUESSES = 4  # characters of a syllable, the likeliest, that the network is told
 
 
 class Dictionary(tf.Module):
