@@ -123,11 +123,15 @@ class Dictionary(tf.Module):
             ends = _shifted(begins, 1, 1.0)
         best, rank = tf.math.top_k(u, GUESSES)
         told = tf.concat([best, tf.stack([begins, ends], -1)], -1)
-        first = tf.gather(self._tables["starts"], tf.maximum((codes - 1) // TONES, 0))
+        first = tf.gather(self._read()["starts"], tf.maximum((codes - 1) // TONES, 0))
         # Of few readings, what comes after them has u = 0.
         readings = tf.minimum(first[..., tf.newaxis] + rank, tf.size(self._tables["log_p_1"]) - 1)
         real = (codes > 0)[..., tf.newaxis]
         return tf.where(real, readings, 0), tf.where(real, told, 0.0)
+
+    def _read(self):
+        """The tables as tensors: a variable that is gathered from is copied whenever it is read."""
+        return {name: table.read_value() for name, table in self._tables.items()}
 
     def __call__(self, codes):
         """The formulas above.
@@ -139,7 +143,7 @@ class Dictionary(tf.Module):
             u of the readings of each syllable, in order, float32 (batch, time, `width`), 0 where there
             are fewer; and how likely it is that a word begins here, float32 (batch, time).
         """
-        starts = self._tables["starts"]
+        starts = self._read()["starts"]
         syllable = tf.maximum((codes - 1) // TONES, 0)
         words = self._words(codes)
         sums = [tf.reduce_logsumexp(log_p, -1) for _, log_p in words]  # of words that begin here
@@ -174,7 +178,7 @@ class Dictionary(tf.Module):
             list of (readings int32 (batch, time, words, syllables), log p float32 (batch, time, words),
             -inf where there is no such word or a tone is another).
         """
-        t = self._tables
+        t = self._read()
         syllable, tone = tf.where(codes > 0, (codes - 1) // TONES, -1), (codes - 1) % TONES
         found = tf.gather(t["of_syllable"], tf.maximum(syllable, 0))
         real = (found >= 0) & (syllable >= 0)[..., tf.newaxis]

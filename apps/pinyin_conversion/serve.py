@@ -12,6 +12,7 @@ N_BEST = 5
 CANDIDATES = 10
 LONGEST = 10_000  # syllables of a text that is converted
 DOUBT = 4.0  # by how much, in nats, a cut may be less likely for it to be tried
+MARGIN = 2.0  # how many times that its characters must be likelier; the best of 0 to 4 on valid
 
 
 class Server(tf.Module):
@@ -138,7 +139,8 @@ class Server(tf.Module):
     def _find(self, inputs):
         """What stands in each row: pieces and codes as of `_read`; readings and scores; `error`.
 
-        Where the letters may well be cut in another way, both are converted, and the better one counts.
+        Where the letters may well be cut in another way, both are converted, and that one counts if its
+        characters are so much likelier.
         """
         pieces, (codes, other), less, error = self._read(inputs)
         doubtful = tf.where(less < DOUBT)
@@ -148,7 +150,8 @@ class Server(tf.Module):
         one, two = tf.range(count), tf.range(count, tf.shape(score)[0])
         two = tf.tensor_scatter_nd_update(one, doubtful, two)
         best = score[:, 0]
-        place = tf.where(tf.gather(best, two) > tf.gather(best, one), two, one)
+        better = tf.gather(best, two) - tf.gather(best, one) > MARGIN * less
+        place = tf.where(better, two, one)
         return pieces, *(tf.gather(t, place) for t in (both, found, score)), error
 
     def _read(self, inputs):

@@ -11,6 +11,8 @@ def row_of(keys, key):
         key: int64 (...).
     """
     # What `tf.searchsorted` does, in fewer operations: this is asked at every step of a search.
-    row = tf.raw_ops.LowerBound(sorted_inputs=keys[tf.newaxis], values=tf.reshape(key, [1, -1]))
+    row = tf.raw_ops.LowerBound(
+        sorted_inputs=tf.reshape(keys, [1, -1]), values=tf.reshape(key, [1, -1])
+    )
     row = tf.reshape(row, tf.shape(key))
     return tf.where(tf.gather(keys, row) == key, row, tf.size(keys) - 1)

@@ -168,6 +168,7 @@ def test_what_was_cut_is_converted_as_before(toy, toned):
 
 def test_of_two_cuts_the_better_counts(tables, monkeypatch):
     monkeypatch.setattr(serve, "DOUBT", 100.0)
+    monkeypatch.setattr(serve, "MARGIN", 0.0)
     either = made(tables)
     cuts = {
         "fangan": ["fang an", "fan gan"],
@@ -185,6 +186,9 @@ def test_of_two_cuts_the_better_counts(tables, monkeypatch):
             assert output == each["outputs"][better[-1]]
             assert segment == cuts[text][better[-1]]
     assert set(better) == {0, 1}
+    monkeypatch.setattr(serve, "MARGIN", 1e9)
+    first = ask(made(tables), "segment", list(cuts))["outputs"]
+    assert first == [each[0] for each in cuts.values()]
 
 
 def test_tones_count_only_where_they_are_learned(toy, toned, tables):
