@@ -12,8 +12,10 @@ SPLITS = ("train", "valid", "test")
 ALSO = {"valid": ("val", "validation", "dev")}  # other names of a split
 
 
-def find(data_dir, split, suffix=".txt"):
+def find(data_dir, split, suffix=".txt", optional=False):
     """The file of a split in a folder: `train.txt`, `<name>.train.txt`, plain or .gz.
+
+    None, where there is no such file and it is `optional`.
 
     "val", "validation" and "dev" are "valid" too; and where there is no such file, one that says more
     after its split is taken, such as `test_2016.txt`.
@@ -32,6 +34,8 @@ def find(data_dir, split, suffix=".txt"):
         if found:
             break
     else:
+        if optional:
+            return None
         tail = f"{split}{suffix}"
         raise InputError(f"{folder} holds no {tail}, {tail}.gz or <name>.{tail}")
     if len(found) > 1:

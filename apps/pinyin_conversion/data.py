@@ -39,11 +39,8 @@ def examples(config, split):
 def groups(config, split):
     """Where each of the `examples` is from: names; that of the split where the data does not say."""
     if config.source == "files" and config.group_column is not None:
-        try:
-            table = sources.find(config.data_dir, split, ".tsv")
-        except InputError:  # a .txt has no columns
-            pass
-        else:
+        table = sources.find(config.data_dir, split, ".tsv", optional=True)
+        if table:  # a .txt has no columns
             names = [name for (name,) in sources.columns(table, (config.group_column,))]
             return names + [split] * (len(examples(config, split)) - len(names))
     return [split] * len(examples(config, split))
@@ -64,22 +61,19 @@ def _examples(source, data_dir, columns, split):
 @functools.lru_cache(maxsize=2)
 def _text_beside(data_dir):
     """The sentences of `train.txt`, where there is a `train.tsv` too."""
-    try:
-        sources.find(data_dir, "train", ".tsv")
-        text = sources.find(data_dir, "train")
-    except InputError:  # one is missing: the other is all there is
-        return []
-    return annotate.sentences(sources.lines(text), "train")
+    table = sources.find(data_dir, "train", ".tsv", optional=True)
+    text = sources.find(data_dir, "train", optional=True)
+    return annotate.sentences(sources.lines(text), "train") if table and text else []
 
 
 def _files(data_dir, columns, split):
-    try:
-        table = sources.find(data_dir, split, ".tsv")
-    except InputError as error:
-        try:
-            text = sources.find(data_dir, split)
-        except InputError:
-            raise InputError(f"{error}; nor is there a {split}.txt") from None
+    table = sources.find(data_dir, split, ".tsv", optional=True)
+    if not table:
+        text = sources.find(data_dir, split, optional=True)
+        if not text:
+            raise InputError(
+                f"{data_dir} holds no {split}.tsv, plain or .gz; nor is there a {split}.txt"
+            )
         return annotate.sentences(sources.lines(text), split)
     pairs = sources.columns(table, columns)
     for number, (pinyin, text) in enumerate(pairs, 1):

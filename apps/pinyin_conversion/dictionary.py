@@ -6,7 +6,7 @@ import tensorflow as tf
 from shared.files import read_npz, write_npz
 
 from .readings import TONES
-from .sorted_rows import row_of
+from .tables import read, row_of, variables
 
 LONGEST = 4  # syllables of a word
 UNSEEN = 0.5  # what is added to the count of each reading as a word
@@ -45,10 +45,7 @@ class Dictionary(tf.Module):
             "starts": readings.starts,
             "tones": readings.tones.ravel(),
         }
-        self._tables = {
-            name: tf.Variable(table, trainable=False, name=f"dictionary_{name}")
-            for name, table in tables.items()
-        }
+        self._tables = variables(tables, "dictionary")
 
     @classmethod
     def build(cls, counts, readings, path):
@@ -123,15 +120,11 @@ class Dictionary(tf.Module):
             ends = _shifted(begins, 1, 1.0)
         best, rank = tf.math.top_k(u, GUESSES)
         told = tf.concat([best, tf.stack([begins, ends], -1)], -1)
-        first = tf.gather(self._read()["starts"], tf.maximum((codes - 1) // TONES, 0))
+        first = tf.gather(read(self._tables)["starts"], tf.maximum((codes - 1) // TONES, 0))
         # Of few readings, what comes after them has u = 0.
         readings = tf.minimum(first[..., tf.newaxis] + rank, tf.size(self._tables["log_p_1"]) - 1)
         real = (codes > 0)[..., tf.newaxis]
         return tf.where(real, readings, 0), tf.where(real, told, 0.0)
-
-    def _read(self):
-        """The tables as tensors: a variable that is gathered from is copied whenever it is read."""
-        return {name: table.read_value() for name, table in self._tables.items()}
 
     def __call__(self, codes):
         """The formulas above.
@@ -143,7 +136,7 @@ class Dictionary(tf.Module):
             u of the readings of each syllable, in order, float32 (batch, time, `width`), 0 where there
             are fewer; and how likely it is that a word begins here, float32 (batch, time).
         """
-        starts = self._read()["starts"]
+        starts = read(self._tables)["starts"]
         syllable = tf.maximum((codes - 1) // TONES, 0)
         words = self._words(codes)
         sums = [tf.reduce_logsumexp(log_p, -1) for _, log_p in words]  # of words that begin here
@@ -178,7 +171,7 @@ class Dictionary(tf.Module):
             list of (readings int32 (batch, time, words, syllables), log p float32 (batch, time, words),
             -inf where there is no such word or a tone is another).
         """
-        t = self._read()
+        t = read(self._tables)
         syllable, tone = tf.where(codes > 0, (codes - 1) // TONES, -1), (codes - 1) % TONES
         found = tf.gather(t["of_syllable"], tf.maximum(syllable, 0))
         real = (found >= 0) & (syllable >= 0)[..., tf.newaxis]
@@ -218,9 +211,7 @@ def _path_sums(ending):
     last = tf.pad(zero[:, tf.newaxis], [[0, 0], [0, longest - 1]], constant_values=float("-inf"))
 
     def step(time, last, alphas):
-        terms = last + tf.gather(ending, time, axis=1)
-        most = tf.reduce_max(terms, -1)  # finite, for every reading is a word
-        alpha = most + tf.math.log(tf.reduce_sum(tf.exp(terms - most[:, tf.newaxis]), -1))
+        alpha = tf.reduce_logsumexp(last + ending[:, time], -1)
         last = tf.concat([alpha[:, tf.newaxis], last[:, :-1]], 1)
         return time + 1, last, alphas.write(time + 1, alpha)
 

@@ -32,8 +32,8 @@ class Search:
         log_u = trigram.alone(np.maximum(self.choices, 0))
         self.log_u = tf.nn.log_softmax(tf.where(self.choices >= 0, log_u, -1e9)).numpy()
         stack = model.recurrent
-        self._states = stack.layers * stack.states_per_layer
-        self._sizes = [*[stack.units] * self._states, 1, 1, 1, BEFORE]
+        count = stack.layers * stack.states_per_layer
+        self._sizes = [*[stack.units] * count, 1, 1, 1, BEFORE]
         self.width = sum(self._sizes)  # of a state
 
     def sentences(self, codes, length):

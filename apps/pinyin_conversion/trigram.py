@@ -7,7 +7,7 @@ from shared.errors import InputError
 from shared.files import read_npz, write_npz
 from shared.ngram import KneserNey
 
-from .sorted_rows import row_of
+from .tables import read, row_of, variables
 
 
 class Trigram(tf.Module):
@@ -24,10 +24,7 @@ class Trigram(tf.Module):
         super().__init__()
         tables = read_npz(path)
         self.size = len(tables["p_1"])
-        self._tables = {
-            name: tf.Variable(table, trainable=False, name=f"trigram_{name}")
-            for name, table in tables.items()
-        }
+        self._tables = variables(tables, "trigram")
 
     @classmethod
     def build(cls, sentences, size, path):
@@ -65,10 +62,6 @@ class Trigram(tf.Module):
         )
         return cls(path)
 
-    def _read(self):
-        """The tables as tensors: a variable that is gathered from is copied whenever it is read."""
-        return {name: table.read_value() for name, table in self._tables.items()}
-
     def begin(self, shape):
         """What comes before the first reading of a sentence, two int32 of `shape`."""
         unseen = tf.size(self._tables["keys_2"]) - 1
@@ -80,7 +73,7 @@ class Trigram(tf.Module):
 
     def alone(self, readings):
         """log p of each reading by itself, float32 (...)."""
-        return tf.math.log(tf.gather(self._read()["p_1"], readings))
+        return tf.math.log(tf.gather(read(self._tables)["p_1"], readings))
 
     def __call__(self, before, readings):
         """Asks for several readings after each of several histories.
@@ -93,7 +86,7 @@ class Trigram(tf.Module):
             log p (..., readings), float32; and what comes before the next, two int32 (..., readings).
         """
         one, two = before
-        t = self._read()
+        t = read(self._tables)
         row_1 = tf.gather(t["row_1"], readings)
         row_2 = self._row(t["keys_2"], one, readings)
         row_3 = self._row(t["keys_3"], two, readings)

@@ -67,6 +67,7 @@ def test_a_file_is_missing(tmp_path):
     write(tmp_path / "train.txt", "a")
     with pytest.raises(InputError, match=r"holds no test\.txt, test\.txt\.gz or <name>\.test\.txt"):
         sources.find(tmp_path, "test")
+    assert sources.find(tmp_path, "test", optional=True) is None
 
 
 @pytest.mark.parametrize("folder", ["", "none", "file"])

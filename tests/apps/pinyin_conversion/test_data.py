@@ -72,6 +72,13 @@ def test_text_beside_a_table_is_learned_too(folder):
     assert data.examples(config, "test") == [row[1:] for row in ROWS]
 
 
+def test_which_text_is_meant_must_be_clear(folder):
+    for name in ("train.txt", "other.train.txt"):
+        (folder / name).write_text("银行。\n", "utf-8")
+    with pytest.raises(InputError, match="several files for train"):
+        data.examples(dataclasses.replace(FILES, data_dir=str(folder)), "train")
+
+
 def test_text_of_tfds_gets_its_readings(monkeypatch):
     asked = []
     lines = lambda *of: asked.append(of) or ["今天很好。", "no Chinese", "我们去西安，好吗？"]  # noqa: E731
