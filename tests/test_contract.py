@@ -8,8 +8,6 @@ import itertools
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -216,16 +214,6 @@ def test_exports_can_be_chained(trained):
         for output, expected in zip(outputs, answer["outputs"], strict=True):
             alone = second.predict("serving_default", [output])["outputs"]
             assert alone.tolist() == [expected]
-
-
-@pytest.mark.parametrize("name", APPS)
-def test_a_fresh_process_exports(name, trained, tmp_path):
-    """In this one, every module of the app is imported already."""
-    app = trained(name)
-    command = [sys.executable, "-m", f"{app.package}.export", str(app.run), "--to", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert export.problems(tmp_path / app.saved_model.name / "1") == []
 
 
 def test_evaluate_makes_the_figure_again(app, capsys):
