@@ -1,6 +1,7 @@
 """Which characters a syllable may be: the table between pinyin and Chinese."""
 
 import collections
+import functools
 import itertools
 import os
 import pathlib
@@ -206,6 +207,7 @@ def _dictionary(characters):
     except ImportError:
         raise InputError("readings need the package pypinyin: pip install pypinyin") from None
 
+    @functools.cache  # a few readings, over and over
     def split(marked):
         spelled = to_tone3(marked, neutral_tone_with_five=True, v_to_u=False)
         return spelled[:-1], spelled[-1]
