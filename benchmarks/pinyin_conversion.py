@@ -1,7 +1,8 @@
-"""A pinyin model's speed: milliseconds a sentence alone, sentences a second in requests of 64.
+"""The speed of pinyin models: milliseconds a sentence alone, sentences a second in requests of 64; and
+milliseconds a syllable of those that go along as one types.
 
     python -m benchmarks.pinyin_conversion                    # of `default`, when it is exported
-    python -m benchmarks.pinyin_conversion --model saved_models/NAME --data-dir DIR
+    python -m benchmarks.pinyin_conversion --data-dir DIR --model FOLDER ...
 
 The sentences are taken evenly from the test sentences, with a space after each syllable and without. The
 table is in README.md.
@@ -22,7 +23,7 @@ from shared.provenance import hardware, versions
 
 from . import _timing
 
-ROUNDS, SENTENCES, TOGETHER = 5, 512, 64
+ROUNDS, SENTENCES, TOGETHER, TYPED = 5, 512, 64, 64
 
 
 def alone(client, forms):
@@ -48,37 +49,59 @@ def together(client, forms, rounds):
     return {name: 1e3 * len(texts) / times[name] for name, texts in forms.items()}
 
 
+def typed(client, texts):
+    """Milliseconds of each syllable but the first, one after the other as one types them."""
+    times = []
+    for first, *rest in map(str.split, texts):
+        state = client.predict("start", [first])["state"]
+        for syllable in rest:
+            start = time.perf_counter()
+            state = client.predict("step", [syllable], state=state, chosen="")["state"]
+            times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
 def measure(options):
-    """What `--model` is, and its speed."""
-    card = card_of(options.model, evaluate.__package__)
+    """What each `--model` is, and its speed."""
+    return {
+        "hardware": hardware(),
+        "versions": versions(),
+        "models": [measure_one(folder, options) for folder in options.model],
+    }
+
+
+def measure_one(folder, options):
+    card = card_of(folder, evaluate.__package__)
     config = Config(**{**card["config"], "data_dir": options.data_dir})
     rounds, count = (1, 4) if options.dry_run else (ROUNDS, SENTENCES)
     _, apart, _ = evaluate.test_sentences(config)
     apart = apart[:: max(1, len(apart) // count)][:count]
     forms = {"with spaces": apart, "without spaces": [text.replace(" ", "") for text in apart]}
-    client = Folder(options.model)
+    client = Folder(folder)
     rates = together(client, forms, rounds)
-    times = {name: np.percentile(t, [50, 90]).tolist() for name, t in alone(client, forms).items()}
+    times = alone(client, forms)
+    if "step" in client.signatures:
+        times["a syllable, as typed"] = typed(client, apart[:: max(1, count // TYPED)])
     return {
-        "hardware": hardware(),
-        "versions": versions(),
         "preset": card["preset"],
         "parameters": card["parameters"],
         "sentences": count,
         "syllables": statistics.mean(len(text.split()) for text in apart),
         "beam": config.beam,
-        "milliseconds": times,
+        "milliseconds": {form: np.percentile(t, [50, 90]).tolist() for form, t in times.items()},
         "sentences_per_second": rates,
     }
 
 
 def main(argv=None):
     parser = _timing.parser("benchmarks.pinyin_conversion")
-    parser.add_argument("--model", type=pathlib.Path, default="saved_models/pinyin_conversion")
-    parser.add_argument("--data-dir", default="", help="where it was trained from files")
+    model = pathlib.Path("saved_models/pinyin_conversion")
+    parser.add_argument("--model", type=pathlib.Path, nargs="+", default=[model])
+    parser.add_argument("--data-dir", default="", help="where they were trained from files")
     options = parser.parse_args(argv)
-    if not options.tables and not options.model.is_dir():
-        print(f"skipped: no {options.model}; train and export it first, or name another --model")
+    missing = [folder for folder in options.model if not folder.is_dir()]
+    if missing and not options.tables:
+        print(f"skipped: no {missing[0]}; train and export it first, or name another --model")
         return
     measured = None if options.tables else measure(options)
     _timing.publish("pinyin_conversion", tables, measured, options)
@@ -92,15 +115,19 @@ def tables(measured):
     ]  # fmt: skip
     rows = [
         (
-            f"`{measured['preset']}`, {measured['parameters'] / 1e6:.2f} M",
-            measured["beam"],
+            f"`{model['preset']}`, {model['parameters'] / 1e6:.2f} M",
+            model["beam"],
             form,
             *(f"{ms:.1f}" for ms in times),
-            f"{measured['sentences_per_second'][form]:,.0f}",
+            f"{model['sentences_per_second'][form]:,.0f}"
+            if form in model["sentences_per_second"]
+            else "",
         )
-        for form, times in measured["milliseconds"].items()
+        for model in measured["models"]
+        for form, times in model["milliseconds"].items()
     ]
-    said = f"\nOf {measured['sentences']} test sentences, {measured['syllables']:.1f} syllables each.\n"
+    first = measured["models"][0]
+    said = f"\nOf {first['sentences']} test sentences, {first['syllables']:.1f} syllables each.\n"
     return {"pinyin_conversion": results.table(names, rows) + said}
 
 
