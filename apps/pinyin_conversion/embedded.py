@@ -46,6 +46,26 @@ FORMS = """
     因为 noun quality 所以 who like verb
     关于 noun 的 noun 已经 verb 了
     when place 没有 quality 的 noun
+    who 是 who
+    who 是 who 的 who
+    who 不是 who
+    who 是 place 人
+    who 是 do 的
+    who 是 quality 的 who
+    这是 who 的 noun
+    那是 place 的 noun
+    who 有 noun
+    who 没有 noun
+    who 在 place
+    who 住在 place
+    who 从 place 来
+    who 想去 place do
+    who 会 do 吗
+    who 叫什么名字
+    who 是谁
+    你好 who
+    谢谢 who
+    when place 的天气很 quality
     """
 
 
