@@ -83,9 +83,8 @@ class Characters(keras.layers.Layer):
         )  # fmt: skip
         log_p = []
         for low, high, F_g, f_g, z_g, s_g, t_g, c_g in parts:
-            logits = (
-                tf.matmul(z_g, F_g, transpose_b=True) + f_g
-            )  # (positions, readings) of the group
+            # (positions, readings) of the group
+            logits = tf.matmul(z_g, F_g, transpose_b=True) + f_g
             bit = tf.bitwise.left_shift(1, t_g)[:, tf.newaxis]
             possible = self.syllable_of[low:high] == s_g[:, tf.newaxis]
             possible &= tf.bitwise.bitwise_and(self.tones[low:high], bit) > 0
