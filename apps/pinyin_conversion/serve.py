@@ -54,7 +54,7 @@ class Server(tf.Module):
         texts = tf.TensorSpec([None], tf.string, name="inputs")
         found = tf.function(self._find, input_signature=[texts])  # one graph for three signatures
         self._found = lambda inputs: found(inputs)
-        self.endpoints = {
+        endpoints = {
             "serving_default": tf.function(self.convert, input_signature=[texts]),
             "n_best": tf.function(self.n_best, input_signature=[texts]),
             "segment": tf.function(self.segment, input_signature=[texts]),
@@ -62,10 +62,11 @@ class Server(tf.Module):
         if not config.bidirectional:
             state = tf.TensorSpec([None, search.width], tf.float32, name="state")
             chosen = tf.TensorSpec([None], tf.string, name="chosen")
-            self.endpoints |= {
+            endpoints |= {
                 "start": tf.function(self.start, input_signature=[texts]),
                 "step": tf.function(self.step, input_signature=[texts, state, chosen]),
             }
+        self.endpoints = endpoints  # whole, for a dict that has changed cannot be exported
 
     def convert(self, inputs):
         """The default answer; see the class."""

@@ -12,6 +12,8 @@ from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.model import build
 from apps.pinyin_conversion.readings import TONES
 from apps.pinyin_conversion.serve import CANDIDATES, LONGEST, N_BEST, Server
+from shared.clients import Folder
+from shared.export import write
 
 TEXTS = ["ta shi yan jiu", "", "womenqu xi'an", "hao", "Hello, shi jie!", "tashi"]
 
@@ -272,6 +274,16 @@ def test_typing_nothing_and_states_from_elsewhere(typing):
 def test_only_a_model_of_one_direction_types(toy, typing):
     assert set(toy.server.endpoints) == {"serving_default", "n_best", "segment"}
     assert set(typing.server.endpoints) == {"serving_default", "n_best", "segment", "start", "step"}
+
+
+def test_a_model_of_one_direction_can_be_exported(typing, tmp_path):
+    write(typing.server, tmp_path / "model", {})
+    client = Folder(tmp_path / "model")
+    start = client.predict("start", ["ta", "xi"])
+    assert start["candidates"].shape == (2, CANDIDATES)
+    step = client.predict("step", ["shi", "an"], state=start["state"], chosen="")
+    ours = ask(typing, "step", ["shi", "an"], state=start["state"], chosen=["", ""])
+    assert strings(step["outputs"]) == ours["outputs"]
 
 
 def test_bad_input(toy):
