@@ -13,7 +13,7 @@ from apps.pinyin_conversion.model import build
 from apps.pinyin_conversion.readings import TONES
 from apps.pinyin_conversion.serve import CANDIDATES, LONGEST, N_BEST, Server
 from shared.clients import Folder
-from shared.export import write
+from shared.export import problems
 
 TEXTS = ["ta shi yan jiu", "", "womenqu xi'an", "hao", "Hello, shi jie!", "tashi"]
 
@@ -277,8 +277,9 @@ def test_only_a_model_of_one_direction_types(toy, typing):
 
 
 def test_a_model_of_one_direction_can_be_exported(typing, tmp_path):
-    write(typing.server, tmp_path / "model", {})
-    client = Folder(tmp_path / "model")
+    tf.saved_model.save(typing.server, str(tmp_path), signatures=typing.server.endpoints)
+    assert problems(tmp_path) == []
+    client = Folder(tmp_path)
     start = client.predict("start", ["ta", "xi"])
     assert start["candidates"].shape == (2, CANDIDATES)
     step = client.predict("step", ["shi", "an"], state=start["state"], chosen="")
