@@ -32,7 +32,8 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="session", params=[*APPS, f"copy_of_{APPS[0]}"])
+# The last one first: meanwhile other files, in another process, ask for the first.
+@pytest.fixture(scope="session", params=[*reversed(APPS), f"copy_of_{APPS[0]}"])
 def app(request, trained, tmp_path_factory):
     name = request.param
     if name.startswith("copy_of_"):

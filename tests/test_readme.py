@@ -40,8 +40,7 @@ def commands(readme):
 
 @pytest.fixture(scope="module")
 def apps(trained):
-    # The last one first: meanwhile test_contract, in another process, begins with the first.
-    return {name: trained(name) for name in reversed(APPS)}
+    return {name: trained(name) for name in APPS}
 
 
 @pytest.fixture(scope="module")
