@@ -71,6 +71,7 @@ def measure(options):
 
 
 def measure_one(folder, options):
+    """What the model in `folder` is, and its speed."""
     card = card_of(folder, evaluate.__package__)
     config = Config(**{**card["config"], "data_dir": options.data_dir})
     rounds, count = (1, 4) if options.dry_run else (ROUNDS, SENTENCES)
@@ -113,19 +114,13 @@ def tables(measured):
         "model", "beam", "pinyin", "median, ms", "90th percentile, ms",
         f"sentences a second, {TOGETHER} in a request",
     ]  # fmt: skip
-    rows = [
-        (
-            f"`{model['preset']}`, {model['parameters'] / 1e6:.2f} M",
-            model["beam"],
-            form,
-            *(f"{ms:.1f}" for ms in times),
-            f"{model['sentences_per_second'][form]:,.0f}"
-            if form in model["sentences_per_second"]
-            else "",
-        )
-        for model in measured["models"]
-        for form, times in model["milliseconds"].items()
-    ]
+    rows = []
+    for model in measured["models"]:
+        name = f"`{model['preset']}`, {model['parameters'] / 1e6:.2f} M"
+        rates = {form: f"{rate:,.0f}" for form, rate in model["sentences_per_second"].items()}
+        for form, times in model["milliseconds"].items():
+            ms = [f"{t:.1f}" for t in times]
+            rows.append((name, model["beam"], form, *ms, rates.get(form, "")))
     first = measured["models"][0]
     said = f"\nOf {first['sentences']} test sentences, {first['syllables']:.1f} syllables each.\n"
     return {"pinyin_conversion": results.table(names, rows) + said}
