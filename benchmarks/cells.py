@@ -14,14 +14,14 @@ import sys
 
 from shared import results
 from shared.files import read_json
-from shared.provenance import hardware, versions
+from shared.training.provenance import hardware, versions
 
 from . import _timing
 
 UNITS = {"simple_rnn": 348, "gru": 313, "lstm": 300, "peephole_lstm": 300}  # 3.73 M parameters each
 # Not ptb's own SGD, whose rate was chosen for one of the four cells.
 RECIPE = (
-    "--epochs 7 --layers 1 --dropout 0.3 --recurrent-dropout 0 --sampled-softmax 1000 --batch-size 20 "
+    "--epochs 7 --num-layers 1 --dropout 0.3 --recurrent-dropout 0 --sampled-softmax 1000 --batch-size 20 "
     "--optimizer adamw --learning-rate 0.003 --warmup-steps 300 --weight-decay 0 --clip-norm 1"
 )
 

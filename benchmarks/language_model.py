@@ -17,8 +17,8 @@ import tensorflow as tf
 from apps.language_model.config import Config
 from apps.language_model.model import build
 from shared import results
-from shared.batching import windows
-from shared.provenance import hardware, versions
+from shared.data.batching import windows
+from shared.training.provenance import hardware, versions
 
 from . import _timing
 
@@ -38,7 +38,7 @@ OURS = {  # the column of the table, and what makes it
 
 def train_step(batch, window, units, vocabulary, **settings):
     """A function that takes one step of the app's model on random tokens."""
-    config = Config(**settings, layers=2, units=units, dropout=0.2, batch_size=batch)
+    config = Config(**settings, num_layers=2, units=units, dropout=0.2, batch_size=batch)
     model = build(config, types.SimpleNamespace(size=vocabulary))
     model.compile(
         keras.optimizers.SGD(0.01, global_clipnorm=0.25),

@@ -20,9 +20,9 @@ from apps.machine_translation.config import Config
 from apps.machine_translation.model import SmoothedCrossentropy, build
 from apps.machine_translation.serve import N_BEST
 from shared import results
-from shared.clients import Folder
-from shared.export import card_of
-from shared.provenance import hardware, versions
+from shared.serving.clients import SavedModelClient
+from shared.serving.export import card_of
+from shared.training.provenance import hardware, versions
 
 from . import _timing
 
@@ -102,8 +102,8 @@ def measure(options):
     if options.dry_run:
         rounds, batches, count, compared = 1, 2, 2, 2
     sentences = [source for source, _ in data.examples(config, "test")]
-    client = Folder(options.model)
-    beams = {1: "greedy", config.beam: "serving_default", N_BEST: "n_best"}
+    client = SavedModelClient(options.model)
+    beams = {1: "greedy", config.beam_width: "serving_default", N_BEST: "n_best"}
     rates = decoding(client, sentences[:count], beams, rounds)
     return {
         "hardware": hardware(),

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.layers.peephole_lstm import PeepholeLSTM, PeepholeLSTMCell
-from shared.provenance import hardware, versions
+from shared.training.provenance import hardware, versions
 
 from . import _peephole_lstm_report, _timing
 from ._peephole_lstm_report import tables

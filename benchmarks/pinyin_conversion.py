@@ -17,9 +17,9 @@ import numpy as np
 from apps.pinyin_conversion import evaluate
 from apps.pinyin_conversion.config import Config
 from shared import results
-from shared.clients import Folder
-from shared.export import card_of
-from shared.provenance import hardware, versions
+from shared.serving.clients import SavedModelClient
+from shared.serving.export import card_of
+from shared.training.provenance import hardware, versions
 
 from . import _timing
 
@@ -78,7 +78,7 @@ def measure_one(folder, options):
     _, apart, _ = evaluate.test_sentences(config)
     apart = apart[:: max(1, len(apart) // count)][:count]
     forms = {"with spaces": apart, "without spaces": [text.replace(" ", "") for text in apart]}
-    client = Folder(folder)
+    client = SavedModelClient(folder)
     rates = together(client, forms, rounds)
     times = alone(client, forms)
     if "step" in client.signatures:
@@ -88,7 +88,7 @@ def measure_one(folder, options):
         "parameters": card["parameters"],
         "sentences": count,
         "syllables": statistics.mean(len(text.split()) for text in apart),
-        "beam": config.beam,
+        "beam": config.beam_width,
         "milliseconds": {form: np.percentile(t, [50, 90]).tolist() for form, t in times.items()},
         "sentences_per_second": rates,
     }

@@ -30,7 +30,7 @@ def _flag(name):
     return f"--{name.replace('_', '-')}"
 
 
-def one_line(main):
+def reported(main):
     """Makes a script's `main` print an `InputError` as one line and exit with 2, without a traceback."""
 
     @functools.wraps(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.clients import PredictError, connect, each, to_bytes, to_column
+from shared.serving.clients import PredictError, connect, each, to_bytes, to_column
 
 HELP = """\
 inputs:

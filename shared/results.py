@@ -14,7 +14,7 @@ import datetime
 import pathlib
 import sys
 
-from shared.errors import InputError, one_line
+from shared.errors import InputError, reported
 from shared.files import read_json, write_json
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def add_tried(run):
     Raises:
         InputError: there is no run, or no epoch of it came to its end.
     """
-    from shared.provenance import PLACES  # imports TensorFlow, which the tables do without
+    from shared.training.provenance import PLACES  # imports TensorFlow, which the tables do without
 
     run = pathlib.Path(run)
     if not (run / "metrics.json").is_file():
@@ -183,7 +183,7 @@ def put(text, place, new):
     return text.partition(begin)[0] + begin + new + end + text.partition(end)[2]
 
 
-@one_line
+@reported
 def main(argv=None):
     """Writes the tables of the READMEs, or checks them."""
     parser = argparse.ArgumentParser(prog="python -m shared.results", description=main.__doc__)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import cli, export
-from shared.clients import Folder
+from shared import cli
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
 
 ROOT = Path(__file__).parents[1]
 APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/train.py"))
@@ -48,7 +49,7 @@ def app(request, trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def client(app):
-    return Folder(app.saved_model)
+    return SavedModelClient(app.saved_model)
 
 
 def test_files_and_names(app):
@@ -165,7 +166,7 @@ def test_strings_in_strings_out(client):
 def test_an_answer_depends_on_its_row_alone(app, client):
     """Batch equals single, no answer for no question, the same answer twice: every signature."""
     server = app.serve.Server(*parts(app))
-    for signature, request in server.requests().items():
+    for signature, request in server.sample_requests().items():
         request = dict(request)
         texts = request.pop("inputs")
         whole = client.predict(signature, list(texts), **request)
@@ -195,7 +196,7 @@ def padded(array, shape):
 
 def test_outputs_are_utf8_unless_named_bytes(app, client):
     server = app.serve.Server(*parts(app))
-    for signature, request in server.requests().items():
+    for signature, request in server.sample_requests().items():
         request = dict(request)
         answer = client.predict(signature, list(request.pop("inputs")), **request)
         for name, column in answer.items():
@@ -206,7 +207,7 @@ def test_outputs_are_utf8_unless_named_bytes(app, client):
 
 def test_exports_can_be_chained(trained):
     """What one app says, every app takes: `outputs` are `inputs`, in as many rows."""
-    clients = [Folder(trained(name).saved_model) for name in APPS]
+    clients = [SavedModelClient(trained(name).saved_model) for name in APPS]
     texts = ["ta shi yan jiu sheng wu de", "", "Wednesday, November 25, 2026", "他很好"]
     for first, second in itertools.product(clients, clients):
         outputs = first.predict("serving_default", texts)["outputs"]
@@ -232,7 +233,7 @@ def test_dry_run_writes_nothing(app, tmp_path, monkeypatch, train_tiny):
 
 def parts(app):
     """Model, config and vocabularies of the finished run."""
-    from shared import runs
+    from shared.training import runs
 
     _, _, *vocabularies = app.data.load(app.config.TINY, app.run)
     return runs.load(app.run).best_model(), app.config.TINY, *vocabularies

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import export, results
+from shared import results
+from shared.serving import export
 
 ROOT = Path(__file__).parents[1]
 READMES = [

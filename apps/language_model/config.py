@@ -13,13 +13,13 @@ class Config:
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: str = ""  # folder with train.txt, valid.txt and test.txt, plain or .gz
-    unit: Literal["word", "char", "subword"] = "char"  # what a token is
+    tokenizer: Literal["word", "char", "subword"] = "char"  # what a token is
     vocabulary_size: int | None = None  # tokens kept; None keeps all, but subwords need a number
     min_count: int = 1  # rarer tokens become <unk>; from a text without <unk>, none is learned
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    layers: int = 1  # recurrent layers
+    num_layers: int = 1  # recurrent layers
     units: int = 400  # size of a state, and of an embedding: they are tied
     dropout: float = 0.25  # of the embeddings, between layers, and before the softmax; a fraction
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
@@ -42,7 +42,7 @@ class Config:
     temperature: float = 0.5  # of a default answer, with a fixed seed; 0: the likeliest
 
     def __post_init__(self):
-        at_least_one(self, "min_count", "layers", "units", "epochs", "batch_size", "window")
+        at_least_one(self, "min_count", "num_layers", "units", "epochs", "batch_size", "window")
         fraction(self, "dropout", "recurrent_dropout")
 
 
@@ -60,7 +60,7 @@ PRESETS = {
     # for 13 epochs.
     "ptb": Config(
         source="files",
-        unit="word",
+        tokenizer="word",
         units=500,
         dropout=0.5,
         recurrent_dropout=0.25,
@@ -84,7 +84,7 @@ PRESETS = {
     # 60 minutes on 2 cores (AMD EPYC).
     "wikitext2": Config(
         source="files",
-        unit="word",
+        tokenizer="word",
         units=400,
         dropout=0.4,
         recurrent_dropout=0.2,
@@ -103,7 +103,7 @@ PRESETS = {
 
 TINY = Config(
     units=8,
-    layers=2,
+    num_layers=2,
     recurrent_dropout=0.1,
     sampled_softmax=50,
     epochs=2,

@@ -6,10 +6,10 @@ import pydoc_data.topics
 import numpy as np
 import tensorflow as tf
 
-from shared import batching, sources
+from shared.data import batching, sources
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
-from shared.text import Vocabulary
+from shared.text.vocabulary import Vocabulary
 
 
 def examples(config, split):
@@ -42,10 +42,10 @@ def load(config, folder):
     train = examples(config, "train")
     path = pathlib.Path(folder, "vocabulary.txt")
     if path.exists():
-        vocabulary = Vocabulary(path, config.unit)
+        vocabulary = Vocabulary(path, config.tokenizer)
     else:
         limits = {"size": config.vocabulary_size, "min_count": config.min_count}
-        vocabulary = Vocabulary.build(train, config.unit, path, **limits)
+        vocabulary = Vocabulary.build(train, config.tokenizer, path, **limits)
     train = encode(vocabulary, train)
     valid = encode(vocabulary, examples(config, "valid"))
     for split, ids in (("train", train), ("valid", valid)):

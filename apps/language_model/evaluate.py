@@ -10,12 +10,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from shared import export, results
-from shared.clients import Folder
-from shared.errors import InputError, one_line
+from shared import results
+from shared.errors import InputError, reported
 from shared.files import write_jsonl
-from shared.ngram import KneserNey
-from shared.text import END, Vocabulary
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
+from shared.text.ngram import KneserNey
+from shared.text.vocabulary import END, Vocabulary
 
 from . import data
 from .config import Config
@@ -40,19 +41,19 @@ def evaluate(folder, config, predictions=None):
     Returns:
         a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
     """
-    client = Folder(folder)
+    client = SavedModelClient(folder)
     lines = data.examples(config, "test")
     carried, tokens = _carried(client, lines)
     alone = _alone(client, lines)
     if predictions:
         rows = zip(lines, alone["log_probability"].tolist(), alone["tokens"].tolist(), strict=True)
         write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
-    vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
+    vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.tokenizer)
     ngram = _ngram(vocabulary, config)
     characters = sum(len(line) + 1 for line in lines)
     # However words are cut, a perplexity is one of words.
     words = sum(len(line.encode().split()) + 1 for line in lines)
-    per = words if config.unit == "subword" else tokens
+    per = words if config.tokenizer == "subword" else tokens
     scores = {
         "perplexity": np.exp(-carried / per),
         "perplexity_each_line_alone": np.exp(-alone["log_probability"].sum(dtype=float) / per),
@@ -61,9 +62,9 @@ def evaluate(folder, config, predictions=None):
         "baseline_bits_per_character": -ngram["log_probability"] / np.log(2) / characters,
     }
     scores = {name: round(float(value), 3) for name, value in scores.items()}
-    headline = "bits_per_character" if config.unit == "char" else "perplexity"
+    headline = "bits_per_character" if config.tokenizer == "char" else "perplexity"
     return {
-        "metric": METRIC[config.unit],
+        "metric": METRIC[config.tokenizer],
         "value": scores[headline],
         "baseline": ngram["name"],
         "baseline_value": scores[f"baseline_{headline}"],
@@ -112,8 +113,8 @@ def with_cache(folder, config, size):
     Returns:
         a dict of `perplexity_with_cache` and what it was made with.
     """
-    client = Folder(folder)
-    vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.unit)
+    client = SavedModelClient(folder)
+    vocabulary = Vocabulary(pathlib.Path(client.path, "assets", "vocabulary.txt"), config.tokenizer)
     lines = {split: data.examples(config, split) for split in ("valid", "test")}
     answers = _one_by_one(client, lines, config)
     texts = {s: (data.encode(vocabulary, lines[s]), *answers[s]) for s in lines}
@@ -136,11 +137,11 @@ def _one_by_one(client, texts, config):
     Returns:
         {split: (h before each token, (tokens, units); the log-probability of each, (tokens,))}.
     """
-    cut = (lambda line: line.encode().split()) if config.unit == "word" else list
+    cut = (lambda line: line.encode().split()) if config.tokenizer == "word" else list
     tokens = [[token for line in lines for token in [*cut(line), "\n"]] for lines in texts.values()]
     answers = [(np.zeros((len(t), config.units), np.float32), np.zeros(len(t))) for t in tokens]
     answer = client.predict("start", [""] * len(texts))
-    top = answer["state"].shape[1] // config.layers * (config.layers - 1)
+    top = answer["state"].shape[1] // config.num_layers * (config.num_layers - 1)
     for i in tqdm(range(max(map(len, tokens))), desc="token by token", mininterval=1):
         h = answer["state"][:, top : top + config.units]
         now = [t[i] if i < len(t) else "\n" for t in tokens]  # a text that is over waits
@@ -177,9 +178,9 @@ def _ngram(vocabulary, config):
     lines, as the model reads them.
     """
     ids = {split: data.encode(vocabulary, data.examples(config, split)) for split in data.SPLITS}
-    end = None if config.unit == "char" else END
+    end = None if config.tokenizer == "char" else END
     best = (-np.inf,)
-    for order in range(2, 13 if config.unit == "char" else 7):
+    for order in range(2, 13 if config.tokenizer == "char" else 7):
         model = KneserNey.fit(ids["train"], order, vocabulary.size, end)
         valid = model.log_prob(ids["valid"]).sum()
         if valid <= best[0]:
@@ -188,7 +189,7 @@ def _ngram(vocabulary, config):
     return {"name": f"modified Kneser-Ney {best[1]}-gram", "log_probability": best[2]}
 
 
-@one_line
+@reported
 def main(argv=None):
     """Prints the figures of a SavedModel, and records them if asked."""
 
@@ -208,7 +209,7 @@ def main(argv=None):
         """
         card = export.card_of(folder, __package__)
         config = Config(**{**card["config"], "data_dir": data_dir})
-        if cache and config.unit == "subword":
+        if cache and config.tokenizer == "subword":
             raise InputError("--cache is for models of words or characters")
         results.check_data(card["data"], data.digests(config))
         test = evaluate(folder, config)

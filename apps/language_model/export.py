@@ -8,9 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from shared import export, runs
-from shared.errors import one_line
-from shared.text import Vocabulary
+from shared.errors import reported
+from shared.serving import export
+from shared.text.vocabulary import Vocabulary
+from shared.training import runs
 
 from . import model  # noqa: F401 (best.keras is made of its layers)
 from .config import Config
@@ -20,12 +21,12 @@ from .serve import Server
 def write(run, folder, **card):
     """Writes the SavedModel of the best epoch of `run` to `folder`, checked; `card` adds to its card."""
     config = Config(**run.about["config"])
-    vocabulary = Vocabulary(run.path / "vocabulary.txt", config.unit)
+    vocabulary = Vocabulary(run.path / "vocabulary.txt", config.tokenizer)
     best = run.best_model()
     export.write(Server(best, config, vocabulary), folder, {**run.card(best), **card})
 
 
-@one_line
+@reported
 def main(argv=None):
     """Verifies a finished run's model, then promotes it to the next version."""
 

@@ -45,7 +45,7 @@ def build(config, vocabulary):
     y = CarryingStack(
         config.cell,
         config.units,
-        config.layers,
+        config.num_layers,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
         seed=config.seed + 1,
@@ -102,7 +102,7 @@ class CarryingStack(RecurrentStack):
                 trainable=False,
                 name=f"carried_{i}",
             )
-            for i in range(self.layers * self.states_per_layer)
+            for i in range(self.num_layers * self.states_per_layer)
         ]
 
     def call(self, x, carry=None, initial_state=None, mask=None, training=False):

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from shared import decoding
-from shared.text import END, UNKNOWN, read
+from shared.serving import decoding
+from shared.text.vocabulary import END, UNKNOWN, clean
 
 BLOCK = 64  # tokens whose logits are in memory at once: (batch, BLOCK, vocabulary)
 SUGGESTIONS = 5
@@ -46,7 +46,7 @@ class Server(tf.Module):
         embedding, stack = model.get_layer("embedding"), model.get_layer("stack")
         self._net = lambda: (embedding, stack)
         texts = tf.TensorSpec([None], tf.string, name="inputs")
-        width = stack.units * stack.layers * stack.states_per_layer
+        width = stack.units * stack.num_layers * stack.states_per_layer
         state = tf.TensorSpec([None, width], tf.float32, name="state")
         parameters = {
             "max_tokens": tf.int32,
@@ -78,7 +78,7 @@ class Server(tf.Module):
 
     def generate(self, inputs, max_tokens, temperature, top_k, top_p, seed):
         """Continues each text; see the class."""
-        text, error = read(inputs)
+        text, error = clean(inputs)
         ids, lengths = self.vocabulary.encode(text)
         _, states = self._read(ids, lengths, self._begin(ids), scored=False)
         ids, lengths, score = decoding.sample(
@@ -90,8 +90,8 @@ class Server(tf.Module):
             top_k=top_k,
             top_p=top_p,
             seed=seed,
-            end=END,
-            never=UNKNOWN,
+            end_id=END,
+            banned_id=UNKNOWN,
         )
         continuation = self.vocabulary.decode(ids, lengths)
         return {
@@ -103,7 +103,7 @@ class Server(tf.Module):
 
     def score(self, inputs):
         """Scores each text on its own; see the class."""
-        text, error = read(inputs)
+        text, error = clean(inputs)
         text = tf.where(tf.strings.regex_full_match(text, r"(?s).*\n"), text, text + "\n")
         ids, lengths = self.vocabulary.encode(text)
         log_p, _ = self._read(ids, lengths, self._begin(ids), scored=True)
@@ -122,9 +122,11 @@ class Server(tf.Module):
     def step(self, inputs, state):
         """Reads a piece of text from a state; see the class."""
         _, stack = self._net()
-        return self._piece(inputs, tf.split(state, stack.layers * stack.states_per_layer, axis=1))
+        return self._piece(
+            inputs, tf.split(state, stack.num_layers * stack.states_per_layer, axis=1)
+        )
 
-    def requests(self):
+    def sample_requests(self):
         """A request for each signature, to check an export with: {signature: {input: array}}."""
         texts = [
             "the",
@@ -136,7 +138,7 @@ class Server(tf.Module):
         texts = np.array([t if isinstance(t, bytes) else t.encode() for t in texts], object)
         rows = len(texts)
         _, stack = self._net()
-        width = stack.units * stack.layers * stack.states_per_layer
+        width = stack.units * stack.num_layers * stack.states_per_layer
         parameters = {
             "max_tokens": np.arange(rows, dtype=np.int32) * 5,
             "temperature": np.linspace(0, 1.5, rows, dtype=np.float32),
@@ -154,7 +156,7 @@ class Server(tf.Module):
         }
 
     def _piece(self, inputs, states):
-        text, error = read(inputs)
+        text, error = clean(inputs)
         ids, lengths = self.vocabulary.encode(text)
         log_p, states = self._read(ids, lengths, states, scored=True)
         next_log_p = tf.nn.log_softmax(self._logits(states))

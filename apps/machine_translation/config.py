@@ -15,15 +15,15 @@ class Config:
     data_dir: str = ""  # folder with train.tsv, or train.en and train.de; valid and test likewise
     languages: tuple[str, str] = ("en", "zh")  # from and to: names of files, features; BLEU's words
     columns: tuple[int, int] = (0, 1)  # of a .tsv: the sentence and its translation, from 0
-    source_unit: Literal["char", "word", "subword"] = "char"  # what a token of the sentence is
-    target_unit: Literal["char", "word", "subword"] = "char"  # and of its translation
+    source_tokenizer: Literal["char", "word", "subword"] = "char"  # what a token of the sentence is
+    target_tokenizer: Literal["char", "word", "subword"] = "char"  # and of its translation
     vocabulary_size: int | None = None  # tokens of each language, or of both; subwords need it
-    joint: bool = False  # one vocabulary and one embedding for both languages
+    shared_vocabulary: bool = False  # one vocabulary and one embedding for both languages
     lowercase: bool = False  # of the sentence, not of its translation
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    embedding: int = 128  # size of an embedding
+    embedding_dim: int = 128  # size of an embedding
     units: int = 128  # size of a state; the encoder has as many in each direction
     encoder_layers: int = 1  # recurrent layers that read the sentence, in both directions
     decoder_layers: int = 2  # recurrent layers that write; the attention follows the first
@@ -36,25 +36,25 @@ class Config:
     # Training
     epochs: int = 10  # passes over the training pairs
     batch_size: int = 64  # pairs in a step
-    length_multiple: int = 8  # lengths are padded to one of it; 4: less padding, more to compile
+    pad_to_multiple_of: int = 8  # lengths are padded to one of it; 4: less padding, more to compile
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight
     clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
     label_smoothing: float = 0.1  # of each target's probability, spread over the vocabulary
-    limit: int | None = None  # training pairs that are used, the first so many; None: all
-    longest: int = 100  # tokens; of longer pairs nothing is learned, but the test has them
+    max_examples: int | None = None  # training pairs that are used, the first so many; None: all
+    max_length: int = 100  # tokens; of longer pairs nothing is learned, but the test has them
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the order of pairs
 
     # Serving
-    beam: int = 4  # hypotheses of the default answer
+    beam_width: int = 4  # hypotheses of the default answer
     length_penalty: float = 1.0  # 0 prefers short translations, 1 is nearly a mean over the tokens
 
     def __post_init__(self):
         at_least_one(
-            self, "embedding", "units", "encoder_layers", "decoder_layers", "epochs", "batch_size",
-            "length_multiple", "longest", "beam",
+            self, "embedding_dim", "units", "encoder_layers", "decoder_layers", "epochs", "batch_size",
+            "pad_to_multiple_of", "max_length", "beam_width",
         )  # fmt: skip
         fraction(self, "dropout", "recurrent_dropout", "label_smoothing")
 
@@ -74,16 +74,16 @@ PRESETS = {
     "multi30k_en_de": Config(
         source="files",
         languages=("en", "de"),
-        source_unit="subword",
-        target_unit="subword",
+        source_tokenizer="subword",
+        target_tokenizer="subword",
         vocabulary_size=4000,
-        joint=True,
-        embedding=256,
+        shared_vocabulary=True,
+        embedding_dim=256,
         units=256,
         dropout=0.3,
         epochs=24,
-        length_multiple=4,
-        longest=80,
+        pad_to_multiple_of=4,
+        max_length=80,
     ),
     # Tatoeba's short sentences: train.tsv, valid.tsv, test.tsv, English first. SHA-256 of the pairs:
     # train 5d005fcb9b1fb34eb81e02e7993793f24fcf2be6d9b145ca05379a44965ec50a
@@ -95,40 +95,40 @@ PRESETS = {
         source="files",
         languages=("zh", "en"),
         columns=(1, 0),
-        target_unit="subword",
+        target_tokenizer="subword",
         vocabulary_size=4000,
-        embedding=256,
+        embedding_dim=256,
         units=256,
         dropout=0.4,
         epochs=18,
-        length_multiple=4,
-        longest=60,
+        pad_to_multiple_of=4,
+        max_length=60,
     ),
     # The same the other way round. Test BLEU (tok:zh) 32.48, beside 18.36 of the nearest translation;
     # 5.30 M parameters, 12 epochs in 18 minutes on 2 cores (AMD EPYC).
     "tatoeba_en_zh": Config(
         source="files",
-        source_unit="subword",
+        source_tokenizer="subword",
         vocabulary_size=4000,
         lowercase=True,
-        embedding=256,
+        embedding_dim=256,
         units=256,
         dropout=0.4,
         epochs=12,
-        length_multiple=4,
-        longest=60,
+        pad_to_multiple_of=4,
+        max_length=60,
     ),
 }
 
 TINY = Config(
-    embedding=16,
+    embedding_dim=16,
     units=16,
     decoder_layers=2,
     dropout=0.0,
     epochs=2,
     batch_size=32,
-    length_multiple=24,  # one length, so that little is compiled
-    limit=2000,
-    longest=24,
-    beam=2,
+    pad_to_multiple_of=24,  # one length, so that little is compiled
+    max_examples=2000,
+    max_length=24,
+    beam_width=2,
 )

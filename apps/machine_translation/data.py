@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from shared import batching, sources
+from shared.data import batching, sources
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
-from shared.text import END, Vocabulary
+from shared.text.vocabulary import END, Vocabulary
 
 from . import embedded
 
@@ -58,7 +58,7 @@ def load(config, folder):
         target). And the `Vocabulary` of each language.
     """
     pairs = {split: examples(config, split) for split in ("train", "valid")}
-    pairs["train"] = pairs["train"][: config.limit]
+    pairs["train"] = pairs["train"][: config.max_examples]
     vocabularies = open_vocabularies(config, folder, pairs["train"])
     batches = {
         split: _batches(config, encode(config, vocabularies, pairs[split]), split)
@@ -74,10 +74,14 @@ def open_vocabularies(config, folder, pairs=None):
         folder: where their files are.
         pairs: where a file is missing, it is built from these.
     """
-    names = ["vocabulary"] if config.joint else ["vocabulary_source", "vocabulary_target"]
-    units = config.source_unit, config.target_unit
-    if config.joint and len(set(units)) > 1:
-        raise InputError(f"--joint needs one unit for both languages. Received: {', '.join(units)}")
+    names = (
+        ["vocabulary"] if config.shared_vocabulary else ["vocabulary_source", "vocabulary_target"]
+    )
+    units = config.source_tokenizer, config.target_tokenizer
+    if config.shared_vocabulary and len(set(units)) > 1:
+        raise InputError(
+            f"--shared-vocabulary needs one unit for both languages. Received: {', '.join(units)}"
+        )
     found = []
     for i, (name, unit) in enumerate(zip(names, units, strict=False)):
         path = pathlib.Path(folder, f"{name}.txt")
@@ -87,10 +91,10 @@ def open_vocabularies(config, folder, pairs=None):
         lines = [] if i else [source for source, _ in pairs]
         if lines and config.lowercase:  # by the op that serves
             lines = [text.decode() for text in tf.strings.lower(lines, "utf-8").numpy()]
-        if i or config.joint:
+        if i or config.shared_vocabulary:
             lines += [target for _, target in pairs]
         found.append(Vocabulary.build(lines, unit, path, config.vocabulary_size))
-    return found * 2 if config.joint else found
+    return found * 2 if config.shared_vocabulary else found
 
 
 def encode(config, vocabularies, pairs):
@@ -112,15 +116,17 @@ def encode(config, vocabularies, pairs):
 
 def _batches(config, ids, split):
     if split == "train":
-        fits = [max(map(len, pair)) <= config.longest for pair in zip(*ids.values(), strict=True)]
+        fits = [
+            max(map(len, pair)) <= config.max_length for pair in zip(*ids.values(), strict=True)
+        ]
         ids = {
             name: [x for x, fit in zip(rows, fits, strict=True) if fit]
             for name, rows in ids.items()
         }
         if not any(fits):
-            raise InputError(f"no pair of train is within --longest {config.longest}")
+            raise InputError(f"no pair of train is within --max-length {config.max_length}")
     seed = config.seed if split == "train" else None
-    of_epoch = batching.buckets(ids, config.batch_size, config.length_multiple, seed)
+    of_epoch = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
 
     def example(columns):
         (source, length), (target, target_length) = columns["source"], columns["target"]

@@ -13,11 +13,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from shared import export, plots, results
-from shared.clients import Folder
-from shared.errors import InputError, one_line
+from shared import plots, results
+from shared.errors import InputError, reported
 from shared.files import write_jsonl
-from shared.text import END_TOKEN
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
+from shared.text.vocabulary import END_TOKEN
 
 from . import data
 from .config import Config
@@ -25,7 +26,7 @@ from .serve import N_BEST
 
 COLUMNS = ("input", "target", "output", "score")  # of the predictions
 UNSEPARATED = "zh", "ja", "th"  # languages without spaces between words
-TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; other languages have 13a
+BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; other languages have 13a
 
 
 def evaluate(folder, config, predictions=None):
@@ -40,10 +41,14 @@ def evaluate(folder, config, predictions=None):
     Returns:
         a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
     """
-    client = Folder(folder)
+    client = SavedModelClient(folder)
     sentences, references = zip(*data.examples(config, "test"), strict=True)
     beams = []
-    for signature, beam in (("greedy", 1), ("serving_default", config.beam), ("n_best", N_BEST)):
+    for signature, beam in (
+        ("greedy", 1),
+        ("serving_default", config.beam_width),
+        ("n_best", N_BEST),
+    ):
         outputs, score = _translate(client, signature, sentences)
         figures, metrics = scores(outputs, references, config)
         beams.append({"beam": beam, **figures})
@@ -82,7 +87,7 @@ def scores(outputs, references, config):
         import sacrebleu
     except ImportError:
         raise InputError("BLEU needs the package sacrebleu: pip install sacrebleu") from None
-    tokenize = TOKENIZERS.get(config.languages[1][:2], "13a")
+    tokenize = BLEU_TOKENIZERS.get(config.languages[1][:2], "13a")
     made = {
         "bleu": sacrebleu.BLEU(tokenize=tokenize),
         "bleu_lowercase": sacrebleu.BLEU(tokenize=tokenize, lowercase=True),
@@ -167,7 +172,7 @@ def _label(token):
     return END_TOKEN if token == b"\n" else token.decode().strip() or "\u2423"
 
 
-@one_line
+@reported
 def main(argv=None):
     """Prints the figures of a SavedModel, and records them if asked."""
 
@@ -193,7 +198,7 @@ def main(argv=None):
             print(f"{name:28} {value}")
         if picture:
             sentences = [source for source, _ in data.examples(config, "test")]
-            _picture(Folder(folder), sentences, picture)
+            _picture(SavedModelClient(folder), sentences, picture)
         if record:
             print(results.record(pathlib.Path(__file__).parent / "results", card, test))
 

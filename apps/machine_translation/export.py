@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from shared import export, runs
-from shared.errors import one_line
+from shared.errors import reported
+from shared.serving import export
+from shared.training import runs
 
 from . import data, model  # noqa: F401 (best.keras is made of the model's layers)
 from .config import Config
@@ -24,7 +25,7 @@ def write(run, folder, **card):
     export.write(Server(best, config, *vocabularies), folder, {**run.card(best), **card})
 
 
-@one_line
+@reported
 def main(argv=None):
     """Verifies a finished run's model, then promotes it to the next version."""
 

@@ -29,20 +29,20 @@ def build(config, source, target):
     length = keras.Input((), dtype="int32", name="source_length")
     y = keras.Input((None,), dtype="int32", name="target")
     seed = iter(range(config.seed, config.seed + 10_000, 1000))
-    spread = lambda: keras.initializers.RandomNormal(0.0, config.embedding**-0.5, next(seed))  # noqa: E731
+    spread = lambda: keras.initializers.RandomNormal(0.0, config.embedding_dim**-0.5, next(seed))  # noqa: E731
     embed = TiedEmbedding(
-        target.size, config.embedding, embeddings_initializer=spread(), name="embedding"
+        target.size, config.embedding_dim, embeddings_initializer=spread(), name="embedding"
     )
     embed_source = embed
-    if not config.joint:
+    if not config.shared_vocabulary:
         embed_source = keras.layers.Embedding(
-            source.size, config.embedding, spread(), name="source_embedding"
+            source.size, config.embedding_dim, spread(), name="source_embedding"
         )
     drop = lambda t: keras.layers.Dropout(config.dropout, (None, 1, None), next(seed))(t)  # noqa: E731
     stack = {"cell": config.cell, "units": config.units, "dropout": config.dropout}
     encoder = Encoder(
         **stack,
-        layers=config.encoder_layers,
+        num_layers=config.encoder_layers,
         recurrent_dropout=config.recurrent_dropout,
         layer_norm=config.layer_norm,
         seed=next(seed),
@@ -50,10 +50,10 @@ def build(config, source, target):
     )
     decoder = Decoder(
         **stack,
-        layers=config.decoder_layers,
+        num_layers=config.decoder_layers,
         recurrent_dropout=config.recurrent_dropout,
         layer_norm=config.layer_norm,
-        output=config.embedding,
+        output=config.embedding_dim,
         score=config.attention,
         input_feeding=config.input_feeding,
         seed=next(seed),
@@ -85,7 +85,7 @@ class Encoder(keras.layers.Layer):
     the memory would begin near zero.
 
     Args:
-        cell, units, layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
+        cell, units, num_layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
         layer_norm: whether m is normalised.
 
     Call arguments:
@@ -97,15 +97,15 @@ class Encoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, cell, units, layers, dropout, recurrent_dropout, layer_norm, seed=None, **kwargs
+        self, cell, units, num_layers, dropout, recurrent_dropout, layer_norm, seed=None, **kwargs
     ):
         super().__init__(**kwargs)
         self.settings = {
-            "cell": cell, "units": units, "layers": layers, "dropout": dropout,
+            "cell": cell, "units": units, "num_layers": num_layers, "dropout": dropout,
             "recurrent_dropout": recurrent_dropout, "layer_norm": layer_norm, "seed": seed,
         }  # fmt: skip
         self.stack = RecurrentStack(
-            cell, units, layers, True, dropout, recurrent_dropout, seed, name="stack"
+            cell, units, num_layers, True, dropout, recurrent_dropout, seed, name="stack"
         )
         self.norm = _norm(layer_norm, "norm")
 
@@ -148,7 +148,7 @@ class Decoder(keras.layers.Layer):
     are computed at once.
 
     Args:
-        cell, units, layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
+        cell, units, num_layers, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
         layer_norm: whether q and u are normalised.
         output: size of o.
         score: as of `Attention`.
@@ -164,12 +164,12 @@ class Decoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, cell, units, layers, dropout, recurrent_dropout, layer_norm, output, score,
+        self, cell, units, num_layers, dropout, recurrent_dropout, layer_norm, output, score,
         input_feeding, seed=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.settings = {
-            "cell": cell, "units": units, "layers": layers, "dropout": dropout,
+            "cell": cell, "units": units, "num_layers": num_layers, "dropout": dropout,
             "recurrent_dropout": recurrent_dropout, "layer_norm": layer_norm, "output": output,
             "score": score, "input_feeding": input_feeding, "seed": seed,
         }  # fmt: skip
@@ -178,11 +178,11 @@ class Decoder(keras.layers.Layer):
         self.lower = RecurrentStack(
             cell, units, 1, False, dropout, recurrent_dropout, seed, name="lower"
         )
-        self.upper = layers > 1 and RecurrentStack(
-            cell, units, layers - 1, False, dropout, recurrent_dropout, upper_seed, name="upper"
+        self.upper = num_layers > 1 and RecurrentStack(
+            cell, units, num_layers - 1, False, dropout, recurrent_dropout, upper_seed, name="upper"
         )
         self.attention = Attention(score, units, name="attention")
-        states = self.lower.states_per_layer * layers
+        states = self.lower.states_per_layer * num_layers
         self.bridge = keras.layers.Dense(states * units, "tanh", name="bridge")
         self.out = keras.layers.Dense(output, "tanh", name="out")
         self.norm_q = _norm(layer_norm, "norm_q")

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from shared import decoding
-from shared.text import END, UNKNOWN, read
+from shared.serving import decoding
+from shared.text.vocabulary import END, UNKNOWN, clean
 
 from .model import padding_mask
 
@@ -16,7 +16,7 @@ class Server(tf.Module):
     """The signatures of the exported model.
 
     serving_default(inputs)
-        translates each sentence by a beam of `config.beam`. `outputs`: the translation; `score`: its
+        translates each sentence by a beam of `config.beam_width`. `outputs`: the translation; `score`: its
         log-probability, normalised by its length (`decoding.beam_search`).
     greedy(inputs)
         the same by the likeliest token each time.
@@ -43,7 +43,7 @@ class Server(tf.Module):
         self._held = [v.value for v in model.trainable_variables]
         self.source, self.target, self.config = source, target, config
         embed = model.get_layer("embedding")
-        embed_source = embed if config.joint else model.get_layer("source_embedding")
+        embed_source = embed if config.shared_vocabulary else model.get_layer("source_embedding")
         encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
         self._net = lambda: (embed_source, encoder, embed, decoder)
         texts = tf.TensorSpec([None], tf.string, name="inputs")
@@ -60,7 +60,7 @@ class Server(tf.Module):
 
     def translate(self, inputs):
         """The default answer; see the class."""
-        return self._best(inputs, self.config.beam)
+        return self._best(inputs, self.config.beam_width)
 
     def greedy(self, inputs):
         """A beam of one; see the class."""
@@ -78,7 +78,9 @@ class Server(tf.Module):
 
     def align(self, inputs):
         """The attention of the default answer; see the class."""
-        (ids, lengths, _), error, (source, memory, length) = self._search(inputs, self.config.beam)
+        (ids, lengths, _), error, (source, memory, length) = self._search(
+            inputs, self.config.beam_width
+        )
         _, _, embed, decoder = self._net()
         ids, lengths = ids[:, 0], lengths[:, 0]
         # With its end, which is attended from too; one step more, if it was cut before its end.
@@ -97,7 +99,7 @@ class Server(tf.Module):
             "error": error,
         }
 
-    def requests(self):
+    def sample_requests(self):
         """A request for each signature, to check an export with: {signature: {input: array}}."""
         texts = ["a man", "", "Two\nlines of 3 words. ", "\u6f22\u5b57", b"broken \xff UTF-8"]
         texts = np.array([t if isinstance(t, bytes) else t.encode() for t in texts], object)
@@ -131,17 +133,17 @@ class Server(tf.Module):
             step,
             tf.fill([tf.shape(ids)[0]], END),
             decoder.begin(memory, length),
-            beam=beam,
+            beam_width=beam,
             max_tokens=2 * length + 10,
-            end=END,
+            end_id=END,
             length_penalty=self.config.length_penalty,
-            never=UNKNOWN,
+            banned_id=UNKNOWN,
         )
         return found, error, (ids, memory, length)
 
     def _read(self, inputs):
         """Text to ids (batch, source), each with its end, lengths (batch,), and `error`."""
-        text, error = read(inputs)
+        text, error = clean(inputs)
         text = tf.strings.regex_replace(text, "\n", " ")
         text = tf.strings.lower(text, "utf-8") if self.config.lowercase else text
         ids, length = self.source.encode(text)

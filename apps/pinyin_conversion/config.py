@@ -15,17 +15,17 @@ class Config:
     data_dir: str = ""  # folder with train.tsv or train.txt; valid and test likewise
     columns: tuple[int, int] = (1, 0)  # of a .tsv: the pinyin and the text, from 0
     group_column: int | None = None  # of a .tsv: where a row is from, to tell results apart
-    also: tuple[str, ...] = ()  # more test files of the folder, such as gold for gold.tsv
-    words: int = 350_000  # of the dictionary of jieba, the most frequent, that are known
-    leave_out: tuple[str, ...] = ()  # groups that the headline leaves out
+    extra_tests: tuple[str, ...] = ()  # more test files of the folder, such as gold for gold.tsv
+    lexicon_size: int = 350_000  # of the dictionary of jieba, the most frequent, that are known
+    exclude_groups: tuple[str, ...] = ()  # groups that the headline leaves out
     tones: bool = False  # whether syllables have tones; without, those of the data are dropped
     tone_dropout: float = 0.05  # of the tones, in training, for who types without; a fraction
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    embedding: int = 192  # size of an embedding, of a syllable or a character
+    embedding_dim: int = 192  # size of an embedding, of a syllable or a character
     units: int = 384  # size of the state, of each direction
-    layers: int = 1  # recurrent layers
+    num_layers: int = 1  # recurrent layers
     bidirectional: bool = True  # whether what is to come counts; without, as one types
     dropout: float = 0.2  # of embeddings, between layers, and before the softmax; a fraction
     recurrent_dropout: float = 0.0  # of h on its way to the next step; a fraction
@@ -33,24 +33,26 @@ class Config:
     # Training
     epochs: int = 5  # passes over the training sentences
     batch_size: int = 64  # sentences in a step
-    length_multiple: int = 4  # lengths are padded to one of it
+    pad_to_multiple_of: int = 4  # lengths are padded to one of it
     learning_rate: float = 0.003  # at its highest; cosine decay to zero
     warmup_steps: int = 100  # steps in which the rate climbs to its highest
     weight_decay: float = 0.0  # decoupled, of every weight
     clip_norm: float = 1.0  # the gradient's global norm is cut to it; 0: never
-    limit: int | None = None  # training sentences that are used, the first so many; None: all
-    longest: int = 60  # syllables; of longer sentences nothing is learned, but the test has them
+    max_examples: int | None = (
+        None  # training sentences that are used, the first so many; None: all
+    )
+    max_length: int = 60  # syllables; of longer sentences nothing is learned, but the test has them
     patience: int = 0  # epochs without a better validation before training stops; 0: never
     seed: int = 1  # of weights, dropout and the order of sentences
 
     # Serving
-    beam: int = 16  # hypotheses when characters are chosen
-    network: float = 0.75  # weight of the network's logarithms beside the trigram's
+    beam_width: int = 16  # hypotheses when characters are chosen
+    network_weight: float = 0.75  # weight of the network's logarithms beside the trigram's
 
     def __post_init__(self):
         at_least_one(
-            self, "embedding", "units", "layers", "epochs", "batch_size", "length_multiple", "longest",
-            "beam",
+            self, "embedding_dim", "units", "num_layers", "epochs", "batch_size",
+            "pad_to_multiple_of", "max_length", "beam_width",
         )  # fmt: skip
         fraction(self, "tone_dropout", "dropout", "recurrent_dropout")
 
@@ -60,30 +62,32 @@ _SENTENCES = Config(
     source="files",
     columns=(1, 2),
     group_column=0,
-    also=("gold_baker",),
-    leave_out=("thchs30",),
+    extra_tests=("gold_baker",),
+    exclude_groups=("thchs30",),
 )
 
 PRESETS = {
     # Sentences from forms: 98.38 % of the characters right (the trigram: 97.43), 1 min on 2 cores.
-    "default": Config(words=50_000, units=96, embedding=128, epochs=6),
+    "default": Config(lexicon_size=50_000, units=96, embedding_dim=128, epochs=6),
     # 86.42 % of the characters right (the trigram: 84.01), 48 min on 2 cores.
     "sentences": _SENTENCES,
     # 94.06 % of the characters right (the trigram: 93.04), 54 min on 2 cores.
     "sentences_tones": dataclasses.replace(_SENTENCES, tones=True),
     # One syllable after the other, as one types: 84.99 % of the characters right (the trigram: 84.01),
     # 40 min on 2 cores. What is to come, only the beam tells: 64 gives 0.6 more on valid than 16.
-    "sentences_typing": dataclasses.replace(_SENTENCES, bidirectional=False, beam=64, network=0.65),
+    "sentences_typing": dataclasses.replace(
+        _SENTENCES, bidirectional=False, beam_width=64, network_weight=0.65
+    ),
 }
 
 TINY = Config(
-    words=500,
-    embedding=16,
+    lexicon_size=500,
+    embedding_dim=16,
     units=16,
     dropout=0.0,
     epochs=2,
     batch_size=64,
-    length_multiple=20,  # one length, so that little is compiled
-    limit=4000,
-    beam=2,
+    pad_to_multiple_of=20,  # one length, so that little is compiled
+    max_examples=4000,
+    beam_width=2,
 )

@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from shared import batching, sources
+from shared.data import batching, sources
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
 
 from . import annotate, embedded
 from .dictionary import Dictionary
@@ -32,7 +32,7 @@ def examples(config, split):
     text = _text_beside(config.data_dir) if (config.source, split) == ("files", "train") else []
     if not text:
         return of(split)
-    known = {text for other in (*SPLITS, *config.also) for _, text in of(other)}
+    known = {text for other in (*SPLITS, *config.extra_tests) for _, text in of(other)}
     return of(split) + [pair for pair in text if pair[1] not in known]
 
 
@@ -99,7 +99,7 @@ def load(config, folder):
         float32 (batch, time), which is 0 at padding and where a character is not read so by the table.
         And the `Readings`, the `Syllables`, the `Dictionary` and the `Trigram`.
     """
-    tables, train = build_tables(config, folder, examples(config, "train")[: config.limit])
+    tables, train = build_tables(config, folder, examples(config, "train")[: config.max_examples])
     readings, _, dictionary, _ = tables
     valid = encode(config, readings, examples(config, "valid"))
     train = _batches(config, dictionary, train, "train")
@@ -123,7 +123,7 @@ def build_tables(config, folder, pairs):
     if not paths[1].exists():
         Syllables.build(ids["codes"], readings, paths[1])
     if not paths[2].exists():
-        Dictionary.build(annotate.word_counts(pairs, config.words), readings, paths[2])
+        Dictionary.build(annotate.word_counts(pairs, config.lexicon_size), readings, paths[2])
     if not paths[3].exists():
         Trigram.build(ids["characters"], readings.size, paths[3])
     return open_tables(folder), ids
@@ -146,9 +146,9 @@ def encode(config, readings, pairs):
 
 def _batches(config, dictionary, ids, split):
     if split == "train":
-        fits = [len(row) <= config.longest for row in ids["codes"]]
+        fits = [len(row) <= config.max_length for row in ids["codes"]]
         if not any(fits):
-            raise InputError(f"no sentence of train is within --longest {config.longest}")
+            raise InputError(f"no sentence of train is within --max-length {config.max_length}")
         ids = {
             name: [x for x, fit in zip(rows, fits, strict=True) if fit]
             for name, rows in ids.items()
@@ -156,7 +156,7 @@ def _batches(config, dictionary, ids, split):
     # Batches are padded with 0: that is no code, but it is a reading.
     ids = {"codes": ids["codes"], "characters": [row + 1 for row in ids["characters"]]}
     seed = config.seed if split == "train" else None
-    of_epoch = batching.buckets(ids, config.batch_size, config.length_multiple, seed)
+    of_epoch = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
     drop = config.tone_dropout if config.tones and split == "train" else 0.0
 
     def example(columns, seed):

@@ -14,10 +14,11 @@ import tensorflow as tf
 import tyro
 from tqdm import tqdm
 
-from shared import export, results
-from shared.clients import Folder
-from shared.errors import one_line
+from shared import results
+from shared.errors import reported
 from shared.files import write_jsonl
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
 
 from . import data
 from .baselines import by_counts
@@ -39,7 +40,7 @@ def evaluate(folder, config, predictions=None):
     Returns:
         a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
     """
-    client = Folder(folder)
+    client = SavedModelClient(folder)
     names, inputs, texts = test_sentences(config)
     outputs, score = _ask(client, "serving_default", inputs, "outputs", "score")
     apart = [pinyin.replace(" ", "") for pinyin in inputs]
@@ -50,13 +51,17 @@ def evaluate(folder, config, predictions=None):
         rows = zip(names, inputs, texts, outputs, score, strict=True)
         write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
     made = {"model": outputs, "unseparated": unseparated, **baselines}
-    counts = [i for i, group in enumerate(names) if group not in {*config.leave_out, *config.also}]
+    counts = [
+        i
+        for i, group in enumerate(names)
+        if group not in {*config.exclude_groups, *config.extra_tests}
+    ]
     overall = {
         name: _accuracy([found[i] for i in counts], [texts[i] for i in counts])
         for name, found in made.items()
     }
     name = max(baselines, key=lambda name: overall[name][0])
-    without = ", ".join(config.leave_out)
+    without = ", ".join(config.exclude_groups)
     same = [a == b for a, b in zip(cut, inputs, strict=True)]
     return {
         "metric": f"characters right, %{f', without {without}' if without else ''}",
@@ -73,12 +78,12 @@ def evaluate(folder, config, predictions=None):
 
 
 def test_sentences(config):
-    """The test sentences and those of `config.also`: names of their groups, pinyin, texts.
+    """The test sentences and those of `config.extra_tests`: names of their groups, pinyin, texts.
 
     Pinyin has spaces between syllables, and tones if the model is one of tones.
     """
     names, inputs, texts = [], [], []
-    for split in ("test", *config.also):
+    for split in ("test", *config.extra_tests):
         pairs = data.examples(config, split)
         names += data.groups(config, split) if split == "test" else [split] * len(pairs)
         inputs += [pinyin if config.tones else re.sub("[1-5]", "", pinyin) for pinyin, _ in pairs]
@@ -132,7 +137,7 @@ def _baselines(config, inputs, texts):
 
     And the texts as far as the readings allow them at all, with a space for another character.
     """
-    train = data.examples(config, "train")[: config.limit]
+    train = data.examples(config, "train")[: config.max_examples]
     with tempfile.TemporaryDirectory() as folder:
         readings = Readings.build(train, pathlib.Path(folder, "readings.txt"))
         ids = data.encode(config, readings, train)
@@ -150,7 +155,7 @@ def _baselines(config, inputs, texts):
     return found, reached
 
 
-@one_line
+@reported
 def main(argv=None):
     """Prints the figures of a SavedModel, and records them if asked."""
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 def beam_search(expand, chosen, length, steps, beam):
     """The likeliest sequences that a beam finds; all of a row have the same length.
 
-    Unlike `shared.decoding.beam_search` it adds scores as they are, which need not be probabilities, there
+    Unlike `decoding.beam_search` it adds scores as they are, which need not be probabilities, there
     is no end to come to, and each step has choices of its own.
 
     Args:

@@ -17,9 +17,9 @@ def build(config, readings, *_):
         starts=readings.starts.tolist(),
         tones=(readings.tones @ (1 << np.arange(TONES))).tolist(),
         cell=config.cell,
-        embedding=config.embedding,
+        embedding=config.embedding_dim,
         units=config.units,
-        layers=config.layers,
+        num_layers=config.num_layers,
         bidirectional=config.bidirectional,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
@@ -42,7 +42,7 @@ class PinyinModel(keras.Model):
 
     Args:
         starts, tones: as of `Characters`.
-        cell, units, layers, bidirectional, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
+        cell, units, num_layers, bidirectional, dropout, recurrent_dropout, seed: as of `RecurrentStack`.
         embedding: d, size of a row of E and of F.
 
     Call arguments:
@@ -55,13 +55,13 @@ class PinyinModel(keras.Model):
     """
 
     def __init__(
-        self, starts, tones, cell, embedding, units, layers, bidirectional, dropout,
+        self, starts, tones, cell, embedding, units, num_layers, bidirectional, dropout,
         recurrent_dropout, seed=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.settings = {
             "starts": starts, "tones": tones, "cell": cell, "embedding": embedding, "units": units,
-            "layers": layers, "bidirectional": bidirectional, "dropout": dropout,
+            "num_layers": num_layers, "bidirectional": bidirectional, "dropout": dropout,
             "recurrent_dropout": recurrent_dropout, "seed": seed,
         }  # fmt: skip
         self.d = embedding
@@ -74,7 +74,7 @@ class PinyinModel(keras.Model):
             name="syllables",
         )
         self.recurrent = RecurrentStack(
-            cell, units, layers, bidirectional, dropout, recurrent_dropout, next(seeds)
+            cell, units, num_layers, bidirectional, dropout, recurrent_dropout, next(seeds)
         )
         dense = lambda name: keras.layers.Dense(  # noqa: E731
             embedding, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name=name

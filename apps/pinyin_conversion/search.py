@@ -3,7 +3,7 @@
     score(c) = sum_t log p(c_t | c_{t-2}, c_{t-1}) + r (log q(c_t | s) - log u(c_t | s_t))
 
 p is the trigram, q the network, u the trigram's unigram over the readings of the syllable (what the network
-adds is what it says beyond that); r is `config.network`.
+adds is what it says beyond that); r is `config.network_weight`.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ class Search:
         log_u = trigram.alone(np.maximum(self.choices, 0))
         self.log_u = tf.nn.log_softmax(tf.where(self.choices >= 0, log_u, -1e9)).numpy()
         stack = model.recurrent
-        count = stack.layers * stack.states_per_layer
+        count = stack.num_layers * stack.states_per_layer
         self._sizes = [*[stack.units] * count, 1, 1, 1, BEFORE]
         self.width = sum(self._sizes)  # of a state
 
@@ -46,7 +46,7 @@ class Search:
             readings, int32 (batch, beam, time), the best first, and their scores (batch, beam).
         """
         batch, steps = tf.unstack(tf.shape(codes))
-        beam = self.config.beam
+        beam = self.config.beam_width
         choices = tf.gather(self.choices, codes)  # (batch, time, choices)
         most = tf.reduce_max(tf.reduce_sum(tf.cast(choices >= 0, tf.int32), -1))
         choices = choices[..., : tf.maximum(most, 1)]
@@ -145,7 +145,7 @@ class Search:
         log_q, place = tf.math.top_k(log_q, tf.minimum(ASKED, tf.shape(choices)[1]))
         items = tf.gather(choices, place, batch_dims=1)
         log_u = tf.gather(tf.gather(self.log_u, codes), place, batch_dims=1)
-        added = self.config.network * (log_q - log_u)
+        added = self.config.network_weight * (log_q - log_u)
         return items, tf.where(items >= 0, added, float("-inf"))
 
     def _parts(self, state):

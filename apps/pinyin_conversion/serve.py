@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from shared.text import read
+from shared.text.vocabulary import clean
 
 from .readings import TONES
 from .search import Search
@@ -77,9 +77,9 @@ class Server(tf.Module):
     def n_best(self, inputs):
         """Several answers to each row; see the class."""
         pieces, codes, found, score, error = self._found(inputs)
-        found = [found[:, min(i, self.config.beam - 1)] for i in range(N_BEST)]
+        found = [found[:, min(i, self.config.beam_width - 1)] for i in range(N_BEST)]
         texts = tf.stack([self._text(pieces, codes, readings) for readings in found], 1)
-        more = [[0, 0], [0, max(0, N_BEST - self.config.beam)]]
+        more = [[0, 0], [0, max(0, N_BEST - self.config.beam_width)]]
         score = tf.pad(score[:, :N_BEST], more, constant_values=float("-inf"))
         return {
             "outputs": tf.where(tf.math.is_finite(score), texts, ""),
@@ -123,7 +123,7 @@ class Server(tf.Module):
             "error": error,
         }
 
-    def requests(self):
+    def sample_requests(self):
         """A request for each signature, to check an export with: {signature: {input: array}}."""
         texts = [
             "ta shi yan jiu sheng wu de", "", "ni3hao3, sh\u00ec ji\u00e8!", "Python 3 \u6f22\u5b57",
@@ -158,7 +158,7 @@ class Server(tf.Module):
     def _read(self, inputs):
         """Text to pieces (ragged); two ways to cut them into codes (ragged: batch, pieces, syllables), by
         how much the second is less likely (batch,); and `error`."""
-        text, error = read(inputs)
+        text, error = clean(inputs)
         pieces, codes, other, less = self.syllables.pieces(text)
         total = tf.reduce_sum(codes.row_lengths(axis=2), axis=1)
         codes, other = (self._fitting(t, total <= LONGEST) for t in (codes, other))

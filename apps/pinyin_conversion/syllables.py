@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.files import read_npz, write_npz
-from shared.ngram import KneserNey
+from shared.text.ngram import KneserNey
 
 from .readings import TONES
 
@@ -23,7 +23,7 @@ class Syllables(tf.Module):
 
         argmax over s_1 ... s_n, whose spellings make the run, of sum_t log p(s_t | s_{t-1})
 
-    with modified Kneser-Ney smoothing (`shared.ngram`), the ends of a sentence among the s. The second
+    with modified Kneser-Ney smoothing (`shared.text.ngram`), the ends of a sentence among the s. The second
     best cut is found too, for which of them is meant, often only the characters tell. A run that cannot
     be cut is no pinyin.
 

@@ -5,16 +5,17 @@ python -m apps.pinyin_conversion.train sentences --data-dir DIR
 
 import keras
 
-from shared import cli, results, runs
-from shared.errors import one_line
-from shared.export import promote, versions
+from shared import cli, results
+from shared.errors import reported
+from shared.serving.export import promote, versions
+from shared.training import runs
 
 from . import data, evaluate, export
 from .config import PRESETS
 from .model import NegativeLogLikelihood, build
 
 
-@one_line
+@reported
 def main(argv=None):
     """Trains, or goes on with, a run."""
     preset, config, options = cli.parse(__package__, PRESETS, argv)
@@ -42,7 +43,7 @@ def main(argv=None):
     run.restore(model)
     for epoch in run.epochs():
         model.fit(
-            run.rest(train(epoch)),
+            run.remaining(train(epoch)),
             validation_data=valid,
             initial_epoch=epoch,
             epochs=epoch + 1,

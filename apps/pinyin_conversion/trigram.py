@@ -5,13 +5,13 @@ import tensorflow as tf
 
 from shared.errors import InputError
 from shared.files import read_npz, write_npz
-from shared.ngram import KneserNey
+from shared.text.ngram import KneserNey
 
 from .tables import read, row_of, variables
 
 
 class Trigram(tf.Module):
-    """p(c_t | c_{t-2}, c_{t-1}) of readings; see `shared.ngram` for the formulas.
+    """p(c_t | c_{t-2}, c_{t-1}) of readings; see `shared.text.ngram` for the formulas.
 
     An n-gram is found by its key, an int64, in a sorted list. What comes before a reading is a pair of
     rows: that of c_{t-1}, and that of (c_{t-2}, c_{t-1}) among the bigrams.

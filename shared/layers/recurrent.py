@@ -1,6 +1,6 @@
 """Stacks of recurrent layers, built from the name of a cell.
 
-Every app has the settings `cell`, `layers`, `units` and `bidirectional`; this file turns them into one
+Every app has the settings `cell`, `num_layers`, `units` and `bidirectional`; this file turns them into one
 Keras layer with two forms that share their weights:
 
     y, states = stack(x)                  # x: (batch, time, features), the whole sequence
@@ -31,7 +31,7 @@ class RecurrentStack(keras.layers.Layer):
     Args:
         cell: one of `CELLS`.
         units: size of the state; a bidirectional layer gives 2 * units features.
-        layers: how many layers.
+        num_layers: number of layers.
         bidirectional: read each layer's sequence in both directions, outputs concatenated.
         dropout: fraction of the features dropped between the layers, in training; the same ones at
             every step (Gal & Ghahramani 2016).
@@ -58,7 +58,7 @@ class RecurrentStack(keras.layers.Layer):
         self,
         cell,
         units,
-        layers=1,
+        num_layers=1,
         bidirectional=False,
         dropout=0.0,
         recurrent_dropout=0.0,
@@ -68,22 +68,22 @@ class RecurrentStack(keras.layers.Layer):
         super().__init__(**kwargs)
         if cell not in CELLS:
             raise ValueError(f"`cell` is one of {', '.join(CELLS)}. Received: {cell!r}")
-        for name, value in {"units": units, "layers": layers}.items():
+        for name, value in {"units": units, "num_layers": num_layers}.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` is a positive integer. Received: {value!r}")
         self.cell = cell
         self.units = units
-        self.layers = layers
+        self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.seed = seed
         self.supports_masking = True
         self.states_per_layer = (2 if "lstm" in cell else 1) * (2 if bidirectional else 1)
-        self.rnns = [self._layer(i) for i in range(layers)]
+        self.rnns = [self._layer(i) for i in range(num_layers)]
         self.dropouts = [
             keras.layers.Dropout(dropout, (None, 1, None), None if seed is None else seed + i)
-            for i in range(layers - 1)
+            for i in range(num_layers - 1)
         ]
 
     def _layer(self, i):
@@ -114,7 +114,7 @@ class RecurrentStack(keras.layers.Layer):
         """The states before the first step: a list of zeros (batch, units)."""
         return [
             tf.zeros([batch, self.units], self.compute_dtype)
-            for _ in range(self.layers * self.states_per_layer)
+            for _ in range(self.num_layers * self.states_per_layer)
         ]
 
     def call(self, x, initial_state=None, mask=None, training=False):
@@ -175,13 +175,21 @@ class RecurrentStack(keras.layers.Layer):
         batch, time = x_shape[:2]
         state = (batch, self.units)
         y = (batch, time, self.units * (2 if self.bidirectional else 1))
-        return y, [state] * (self.layers * self.states_per_layer)
+        return y, [state] * (self.num_layers * self.states_per_layer)
 
     def compute_mask(self, x, mask=None):
         """The mask goes on with y; states have none."""
-        return mask, [None] * (self.layers * self.states_per_layer)
+        return mask, [None] * (self.num_layers * self.states_per_layer)
 
     def get_config(self):
         """Every argument of `__init__`."""
-        names = ("cell", "units", "layers", "bidirectional", "dropout", "recurrent_dropout", "seed")
+        names = (
+            "cell",
+            "units",
+            "num_layers",
+            "bidirectional",
+            "dropout",
+            "recurrent_dropout",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

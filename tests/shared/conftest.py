@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.clients import connect
+from shared.serving.clients import connect
 
 
 def _spec(dtype, *shape, name):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from apps.language_model.config import PRESETS as REAL
 from shared import cli
-from shared.errors import InputError, one_line
+from shared.errors import InputError, reported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ def test_an_unknown_preset(capsys):
     with pytest.raises(InputError, match=r"^no preset 'huge'; there are: default, large, gru$"):
         parse("huge", "--units", "3")
 
-    @one_line
+    @reported
     def main(argv=None):
         cli.parse("apps.toy", PRESETS, argv)
 

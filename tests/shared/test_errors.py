@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from shared.errors import InputError, at_least_one, fraction, one_line
+from shared.errors import InputError, at_least_one, fraction, reported
 
 
 def script(error):
-    @one_line
+    @reported
     def main(argv=None):
         """Fails."""
         if error:

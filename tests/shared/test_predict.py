@@ -192,7 +192,8 @@ def test_errors_of_addresses(server, capsys):
 
 CODE = """
 import sys
-from shared import clients, predict
+from shared import predict
+from shared.serving import clients
 try:
     status = predict.main(sys.argv[1:])
 except SystemExit as error:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from apps.language_model import evaluate
-from shared import runs
-from shared.text import Vocabulary
+from shared.text.vocabulary import Vocabulary
+from shared.training import runs
 
 
 def test_the_cache_is_its_formula():

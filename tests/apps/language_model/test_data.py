@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from apps.language_model import data, train
 from apps.language_model.config import TINY
-from shared import sources
+from shared.data import sources
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
-from shared.text import END, UNKNOWN, Vocabulary
+from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 TEXT = {
     "train": ["the cat sat on the mat", "", "the dog\u2028barks", "a cat 漢字"],
@@ -28,7 +28,7 @@ def files(tmp_path):
     for split, lines in TEXT.items():
         (folder / f"toy.{split}.txt").write_bytes("".join(f"{x}\n" for x in lines).encode())
     return dataclasses.replace(
-        TINY, source="files", data_dir=str(folder), batch_size=3, window=5, unit="word"
+        TINY, source="files", data_dir=str(folder), batch_size=3, window=5, tokenizer="word"
     )
 
 
@@ -85,12 +85,12 @@ def read_back(vocabulary, dataset):
     return vocabulary.decode(tf.constant([ids]), tf.constant([len(ids)])).numpy()[0].decode()
 
 
-@pytest.mark.parametrize("unit", ["word", "char"])
-def test_load_gives_windows_of_the_text(files, tmp_path, unit):
-    config = dataclasses.replace(files, unit=unit)
+@pytest.mark.parametrize("tokenizer", ["word", "char"])
+def test_load_gives_windows_of_the_text(files, tmp_path, tokenizer):
+    config = dataclasses.replace(files, tokenizer=tokenizer)
     train, valid, vocabulary = data.load(config, tmp_path)
     expected = {split: "".join(f"{line}\n" for line in TEXT[split]) for split in SPLITS}
-    if unit == "word":  # of which "dog" is none: U+2028 is not white space here
+    if tokenizer == "word":  # of which "dog" is none: U+2028 is not white space here
         expected["valid"] = expected["valid"].replace("dog", "<unk>")
     for epoch in 0, 1, 5:
         assert read_back(vocabulary, train(epoch)) == expected["train"]
@@ -99,7 +99,7 @@ def test_load_gives_windows_of_the_text(files, tmp_path, unit):
     assert inputs["tokens"].shape == targets.shape == weights.shape == [config.batch_size, None]
     # The borders of the training windows move with epoch and seed, those of the validation do not.
     borders = lambda dataset: [y.shape[1] for _, y, _ in dataset.as_numpy_iterator()]  # noqa: E731
-    if unit == "char":
+    if tokenizer == "char":
         assert len({tuple(borders(train(epoch))) for epoch in range(6)}) > 1
         reseeded, other_valid, _ = data.load(dataclasses.replace(config, seed=2), tmp_path)
         assert [borders(reseeded(e)) for e in range(6)] != [borders(train(e)) for e in range(6)]

@@ -14,9 +14,9 @@ from apps.language_model.config import TINY
 from apps.language_model.model import build
 from apps.language_model.serve import Server
 from shared import results
-from shared.clients import Folder
-from shared.ngram import KneserNey
-from shared.text import UNKNOWN, Vocabulary
+from shared.serving.clients import SavedModelClient
+from shared.text.ngram import KneserNey
+from shared.text.vocabulary import UNKNOWN, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def word_model(small, tmp_path_factory):
     """A SavedModel of words, on random weights."""
-    config = dataclasses.replace(small, unit="word", cell="gru", layers=1, vocabulary_size=300)
+    config = dataclasses.replace(
+        small, tokenizer="word", cell="gru", num_layers=1, vocabulary_size=300
+    )
     folder = tmp_path_factory.mktemp("words")
     path = folder / "vocabulary.txt"
     vocabulary = Vocabulary.build(data.examples(config, "train"), "word", path, 300)
@@ -51,26 +53,26 @@ def word_model(small, tmp_path_factory):
     return folder / "1", config
 
 
-def ids_of(lines, path, unit):
+def ids_of(lines, path, tokenizer):
     """Ids of lines, each with its end, by the vocabulary's file alone."""
     known = {t: i for i, t in enumerate(path.read_bytes().decode().split("\n")[:-1])}
     tokens = []
     for line in lines:
         words = [word.decode() for word in line.encode().split()]  # str.split would cut at U+2028
-        tokens += [*(words if unit == "word" else line), "</s>"]
+        tokens += [*(words if tokenizer == "word" else line), "</s>"]
     return np.array([known.get(t, UNKNOWN) for t in tokens], np.int32), len(known)
 
 
-@pytest.mark.parametrize("unit", ["char", "word"])
-def test_figures(unit, small, trained, request):
-    if unit == "char":
+@pytest.mark.parametrize("tokenizer", ["char", "word"])
+def test_figures(tokenizer, small, trained, request):
+    if tokenizer == "char":
         folder, config = trained("language_model").saved_model, small
     else:
         folder, config = request.getfixturevalue("word_model")
     found = evaluate.evaluate(folder, config)
-    client, lines = Folder(folder), data.examples(config, "test")
+    client, lines = SavedModelClient(folder), data.examples(config, "test")
     path = client.path / "assets" / "vocabulary.txt"
-    ids, size = ids_of(lines, path, unit)
+    ids, size = ids_of(lines, path, tokenizer)
     characters = len("\n".join([*lines, ""]))
     assert found["tokens"] == len(ids)
     assert found["characters"] == characters
@@ -91,8 +93,8 @@ def test_figures(unit, small, trained, request):
 
     # The baseline: of the order that is best on the valid text, which it names.
     order = int(re.fullmatch(r"modified Kneser-Ney (\d+)-gram", found["baseline"])[1])
-    texts = {s: ids_of(data.examples(config, s), path, unit)[0] for s in data.SPLITS}
-    end = 0 if unit == "word" else None
+    texts = {s: ids_of(data.examples(config, s), path, tokenizer)[0] for s in data.SPLITS}
+    end = 0 if tokenizer == "word" else None
     models = {n: KneserNey.fit(texts["train"], n, size, end) for n in (order - 1, order, order + 1)}
     valid = {n: model.log_prob(texts["valid"]).sum() for n, model in models.items()}
     assert order == 2 or valid[order] > valid[order - 1]
@@ -105,10 +107,10 @@ def test_figures(unit, small, trained, request):
     )
 
     # The headline.
-    headline = {"word": "perplexity", "char": "bits_per_character"}[unit]
+    headline = {"word": "perplexity", "char": "bits_per_character"}[tokenizer]
     assert found["value"] == found[headline]
     assert found["baseline_value"] == found[f"baseline_{headline}"]
-    assert found["metric"] == evaluate.METRIC[unit]
+    assert found["metric"] == evaluate.METRIC[tokenizer]
     assert headline.replace("_", " ").split()[0] in found["metric"]
     line = results.headline(found)
     for part in (
@@ -123,7 +125,9 @@ def test_figures(unit, small, trained, request):
 
 def test_a_perplexity_of_subwords_is_one_of_words(small, tmp_path):
     """Of the same log-probability, however many pieces the words have."""
-    config = dataclasses.replace(small, unit="subword", cell="gru", layers=1, vocabulary_size=200)
+    config = dataclasses.replace(
+        small, tokenizer="subword", cell="gru", num_layers=1, vocabulary_size=200
+    )
     vocabulary = Vocabulary.build(
         data.examples(config, "train"), "subword", tmp_path / "vocabulary.txt", 200
     )
@@ -143,7 +147,9 @@ def test_the_run_recorded_the_figures_of_the_embedded_text(trained):
     app = trained("language_model")
     recorded = json.loads((app.run / "metrics.json").read_text(encoding="utf-8"))["test"]
     lines = data.examples(app.config.TINY, "test")
-    log_p = Folder(app.saved_model).predict("score", ["\n".join([*lines, ""])])["log_probability"]
+    log_p = SavedModelClient(app.saved_model).predict("score", ["\n".join([*lines, ""])])[
+        "log_probability"
+    ]
     characters = sum(map(len, lines)) + len(lines)
     assert recorded["characters"] == characters
     np.testing.assert_allclose(recorded["value"], -log_p[0] / np.log(2) / characters, rtol=1e-3)

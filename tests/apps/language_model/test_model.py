@@ -15,7 +15,9 @@ from shared.layers.recurrent import CELLS
 
 B, T, V = 3, 6, 11
 VOCABULARY = types.SimpleNamespace(size=V)
-CONFIG = dataclasses.replace(TINY, batch_size=B, units=5, layers=2, dropout=0.3, sampled_softmax=0)
+CONFIG = dataclasses.replace(
+    TINY, batch_size=B, units=5, num_layers=2, dropout=0.3, sampled_softmax=0
+)
 LOSS = keras.losses.SparseCategoricalCrossentropy(
     from_logits=True, reduction="mean_with_sample_weight"
 )

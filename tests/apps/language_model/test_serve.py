@@ -11,9 +11,9 @@ import tensorflow as tf
 from apps.language_model.config import TINY
 from apps.language_model.model import build
 from apps.language_model.serve import BLOCK, SUGGESTIONS, Server
-from shared import export
-from shared.clients import Folder
-from shared.text import END, UNKNOWN, Vocabulary
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
+from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 TEXT = "the cat sat on the mat . a dog barks at the cat , which sleeps 漢字 e\u0301 \U0001f600"
 WORDS = TEXT.split()
@@ -39,21 +39,21 @@ def toy(request, tmp_path_factory):
     return toy_of(*request.param, tmp_path_factory)
 
 
-def toy_of(unit, cell, layers, tmp_path_factory):
+def toy_of(tokenizer, cell, layers, tmp_path_factory):
     """A Server on random weights, its vocabulary, and `logits`, the model called by itself."""
     config = dataclasses.replace(
         TINY,
-        unit=unit,
+        tokenizer=tokenizer,
         cell=cell,
-        layers=layers,
+        num_layers=layers,
         units=7,
         batch_size=1,
         temperature=0.7,
         sampled_softmax=0,
     )
     path = tmp_path_factory.mktemp("toy") / "vocabulary.txt"
-    size = 60 if unit == "subword" else None
-    vocabulary = Vocabulary.build(LONG.split("\n"), unit, path, size)
+    size = 60 if tokenizer == "subword" else None
+    vocabulary = Vocabulary.build(LONG.split("\n"), tokenizer, path, size)
     model = build(config, vocabulary)
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
@@ -66,7 +66,7 @@ def toy_of(unit, cell, layers, tmp_path_factory):
 
     return types.SimpleNamespace(
         server=Server(model, config, vocabulary), model=model, config=config, vocabulary=vocabulary,
-        unit=unit, logits=lambda ids: np.asarray(logits(tf.constant([ids], tf.int32)), float)[0],
+        tokenizer=tokenizer, logits=lambda ids: np.asarray(logits(tf.constant([ids], tf.int32)), float)[0],
     )  # fmt: skip
 
 
@@ -354,7 +354,7 @@ def test_an_empty_batch_with_parameters(toy):
 
 
 def test_requests_cover_the_signatures(toy):
-    requests = toy.server.requests()
+    requests = toy.server.sample_requests()
     assert set(requests) == set(toy.server.endpoints)
     for name, request in requests.items():
         expected = {t.name: t for t in toy.server.endpoints[name].input_signature}
@@ -370,13 +370,13 @@ def test_requests_cover_the_signatures(toy):
 def test_every_kind_of_model_can_be_exported(toy, tmp_path):
     """Words make other ops than characters, and a GRU others than an LSTM."""
     export.write(toy.server, tmp_path / "1", {})
-    answer = Folder(tmp_path / "1").predict("score", TEXTS)
+    answer = SavedModelClient(tmp_path / "1").predict("score", TEXTS)
     close(answer["log_probability"], ask(toy, "score", TEXTS)["log_probability"])
 
 
 @pytest.fixture(scope="module")
 def exported(trained):
-    return Folder(trained("language_model").saved_model)
+    return SavedModelClient(trained("language_model").saved_model)
 
 
 def call(client, signature, texts, **more):
@@ -386,7 +386,7 @@ def call(client, signature, texts, **more):
 
 def test_the_export_answers_as_the_model_in_memory(exported, trained):
     app = trained("language_model")
-    from shared import runs
+    from shared.training import runs
 
     run = runs.load(app.run, app.package)
     model = run.best_model()

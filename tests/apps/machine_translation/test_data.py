@@ -11,9 +11,9 @@ import tensorflow_datasets as tfds
 
 from apps.machine_translation import data, embedded
 from apps.machine_translation.config import TINY
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
-from shared.text import END, UNKNOWN
+from shared.text.vocabulary import END, UNKNOWN
 
 PAIRS = {
     "train": [
@@ -138,7 +138,7 @@ def test_embedded_pairs_are_what_cldr_says():
 
 def test_vocabularies(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("two")
-    _, _, source, target = data.load(config(folder, source_unit="word", lowercase=True), place)
+    _, _, source, target = data.load(config(folder, source_tokenizer="word", lowercase=True), place)
     assert sorted(p.name for p in place.iterdir()) == [
         "vocabulary_source.txt",
         "vocabulary_target.txt",
@@ -148,15 +148,22 @@ def test_vocabularies(folder, tmp_path_factory):
     assert b"K" in target.token(tf.range(target.size)).numpy()
     joint = tmp_path_factory.mktemp("one")
     settings = config(
-        folder, joint=True, source_unit="subword", target_unit="subword", vocabulary_size=60
+        folder,
+        shared_vocabulary=True,
+        source_tokenizer="subword",
+        target_tokenizer="subword",
+        vocabulary_size=60,
     )
     _, _, one, two = data.load(settings, joint)
     assert one is two
     assert [p.name for p in joint.iterdir()] == ["vocabulary.txt"]
     ids, _ = one.encode(tf.constant(["The cat", "Die Katze"]))
     assert UNKNOWN not in ids.numpy()
-    with pytest.raises(InputError, match="--joint needs one unit for both languages"):
-        data.load(config(folder, joint=True, source_unit="word"), tmp_path_factory.mktemp("x"))
+    with pytest.raises(InputError, match="--shared-vocabulary needs one unit for both languages"):
+        data.load(
+            config(folder, shared_vocabulary=True, source_tokenizer="word"),
+            tmp_path_factory.mktemp("x"),
+        )
 
 
 def test_batches_are_the_pairs(folder, tmp_path_factory):
@@ -178,7 +185,7 @@ def test_batches_are_the_pairs(folder, tmp_path_factory):
 
 
 def test_long_pairs_are_left_out_of_training_alone(folder, tmp_path_factory):
-    settings = config(folder, longest=9)
+    settings = config(folder, max_length=9)
     train, valid, *_ = data.load(settings, tmp_path_factory.mktemp("v"))
 
     def count(dataset):
@@ -186,7 +193,7 @@ def test_long_pairs_are_left_out_of_training_alone(folder, tmp_path_factory):
 
     assert count(train(0)) == 6
     assert count(valid) == 2
-    train, valid, *_ = data.load(config(folder, limit=5), tmp_path_factory.mktemp("l"))
+    train, valid, *_ = data.load(config(folder, max_examples=5), tmp_path_factory.mktemp("l"))
     assert (count(train(0)), count(valid)) == (5, 2)
-    with pytest.raises(InputError, match="no pair of train is within --longest 2"):
-        data.load(config(folder, longest=2), tmp_path_factory.mktemp("w"))
+    with pytest.raises(InputError, match="no pair of train is within --max-length 2"):
+        data.load(config(folder, max_length=2), tmp_path_factory.mktemp("w"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from apps.machine_translation import data, evaluate
 from shared import results
-from shared.clients import Folder
+from shared.serving.clients import SavedModelClient
 
 REFERENCES = [
     "ein kleines Kind klettert",
@@ -59,7 +59,9 @@ def short(trained):
     """TINY's model and 40 of the embedded test pairs, right to the letter for one of them."""
     app = trained("machine_translation")
     pairs = {split: data.examples(app.config.TINY, split)[:40] for split in ("train", "test")}
-    output = Folder(app.saved_model).predict("serving_default", [pairs["test"][3][0]])["outputs"]
+    output = SavedModelClient(app.saved_model).predict("serving_default", [pairs["test"][3][0]])[
+        "outputs"
+    ]
     pairs["test"][3] = (pairs["test"][3][0], output[0].decode())
     return app, pairs
 
@@ -71,7 +73,7 @@ def test_figures_and_predictions(short, monkeypatch, tmp_path):
     found = evaluate.evaluate(app.saved_model, app.config.TINY, path)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(r["input"], r["target"]) for r in rows] == pairs["test"]
-    client = Folder(app.saved_model)
+    client = SavedModelClient(app.saved_model)
     alone = [client.predict("serving_default", [source]) for source, _ in pairs["test"]]
     assert [r["output"] for r in rows] == [a["outputs"][0].decode() for a in alone]
     np.testing.assert_allclose(
@@ -87,7 +89,11 @@ def test_figures_and_predictions(short, monkeypatch, tmp_path):
     assert found["baseline"] in found["baselines"]
     assert found["baseline_value"] == found["baselines"][found["baseline"]]["exact_match"]
     assert str(found["value"]) in results.headline(found)
-    assert [row["beam"] for row in found["beams"]] == [1, app.config.TINY.beam, evaluate.N_BEST]
+    assert [row["beam_width"] for row in found["beams"]] == [
+        1,
+        app.config.TINY.beam,
+        evaluate.N_BEST,
+    ]
     with Image.open(tmp_path / "alignment.png") as picture:
         assert picture.width > picture.height > 100
         assert len(picture.convert("L").getcolors(256)) > 10  # something is drawn

@@ -14,7 +14,7 @@ from shared.errors import InputError
 from shared.layers.recurrent import CELLS
 
 B, S, T, V_X, V_Y = 3, 6, 5, 13, 11
-CONFIG = dataclasses.replace(TINY, embedding=5, units=4, dropout=0.0)
+CONFIG = dataclasses.replace(TINY, embedding_dim=5, units=4, dropout=0.0)
 LENGTH = np.array([6, 4, 1], np.int32)
 cells = pytest.mark.parametrize("cell", CELLS)
 forms = pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def built(**changes):
     """A model in which every weight is random."""
     config = dataclasses.replace(CONFIG, **changes)
     target = types.SimpleNamespace(size=V_Y)
-    source = target if config.joint else types.SimpleNamespace(size=V_X)
+    source = target if config.shared_vocabulary else types.SimpleNamespace(size=V_X)
     model = build(config, source, target)
     rng = np.random.default_rng(1)
     for v in model.trainable_variables:
@@ -200,8 +200,8 @@ def test_dropout_is_drawn_from_the_seed_and_in_training_alone():
 
 
 def test_joint_languages_have_one_embedding():
-    assert built().count_params() - built(joint=True).count_params() == V_X * 5
-    assert "source_embedding" not in [layer.name for layer in built(joint=True).layers]
+    assert built().count_params() - built(shared_vocabulary=True).count_params() == V_X * 5
+    assert "source_embedding" not in [layer.name for layer in built(shared_vocabulary=True).layers]
 
 
 def test_settings_that_do_not_go_together():

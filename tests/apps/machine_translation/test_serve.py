@@ -11,7 +11,7 @@ import tensorflow as tf
 from apps.machine_translation.config import TINY
 from apps.machine_translation.model import build
 from apps.machine_translation.serve import LONGEST, N_BEST, Server
-from shared.text import END, UNKNOWN, Vocabulary
+from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog and a cat", "Big dogs bark, cats do not.", "\u6f22\u5b57"]
 TEXTS = [
@@ -38,7 +38,7 @@ TEXTS = [
 def toy(request, tmp_path_factory):
     """A Server on random weights, and `logits`, the model called by itself."""
     joint = request.param.get("joint", False)
-    config = dataclasses.replace(TINY, embedding=6, units=5, beam=3, **request.param)
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, beam_width=3, **request.param)
     folder = tmp_path_factory.mktemp("toy")
     target = Vocabulary.build(LINES, "char", folder / "target.txt")
     lines = [line.lower() for line in LINES] if config.lowercase else LINES
@@ -203,7 +203,7 @@ def test_words_never_seen_are_read_and_written_as_pieces(tmp_path):
     words = Vocabulary.build(
         ["Mats Come to 3 cats, or 12 dogs: Zoe."], "subword", tmp_path / "v", 40
     )
-    config = dataclasses.replace(TINY, embedding=6, units=5, joint=True)
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, shared_vocabulary=True)
     server = Server(build(config, words, words), config, words, words)
     name = "Cato Zmoe 3213 cats."
     answer = server.endpoints["align"](tf.constant([name]))

@@ -9,11 +9,11 @@ import pytest
 from apps.pinyin_conversion import data, embedded
 from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.readings import TONES
-from shared import sources
+from shared.data import sources
 from shared.errors import InputError
 
 FILES = dataclasses.replace(
-    TINY, source="files", words=0, limit=None, columns=(1, 2), group_column=0
+    TINY, source="files", lexicon_size=0, max_examples=None, columns=(1, 2), group_column=0
 )
 ROWS = [
     ("a", "ta1 hen3 hao3", "他很好"),
@@ -63,7 +63,7 @@ def test_text_gets_its_readings(tmp_path):
 
 
 def test_text_beside_a_table_is_learned_too(folder):
-    config = dataclasses.replace(FILES, data_dir=str(folder), also=("other",))
+    config = dataclasses.replace(FILES, data_dir=str(folder), extra_tests=("other",))
     (folder / "other.tsv").write_text("a\tma1 ma5\t妈妈\n", "utf-8")
     (folder / "train.txt").write_text("银行。他很好！妈妈。银行。\n", "utf-8")
     found = data.examples(config, "train")
@@ -83,7 +83,7 @@ def test_text_of_tfds_gets_its_readings(monkeypatch):
     asked = []
     lines = lambda *of: asked.append(of) or ["今天很好。", "no Chinese", "我们去西安，好吗？"]  # noqa: E731
     monkeypatch.setattr(sources, "tfds_lines", lines)
-    config = dataclasses.replace(FILES, source="tfds:wiki40b/zh-cn", data_dir="d", words=0)
+    config = dataclasses.replace(FILES, source="tfds:wiki40b/zh-cn", data_dir="d", lexicon_size=0)
     assert data.examples(config, "valid") == [
         ("jin1 tian1 hen3 hao3", "今天很好"),
         ("wo3 men5 qu4 xi1 an1 hao3 ma5", "我们去西安好吗"),
@@ -149,8 +149,8 @@ def test_tones_are_dropped_in_train_alone(folder, tmp_path):
 
 
 def test_sentences_that_are_too_long(folder, tmp_path):
-    config = dataclasses.replace(FILES, data_dir=str(folder), longest=2)
+    config = dataclasses.replace(FILES, data_dir=str(folder), max_length=2)
     train, *_ = data.load(config, tmp_path)
     assert sum(int((b[2].sum(1) > 0).sum()) for b in train(0).as_numpy_iterator()) == 1
-    with pytest.raises(InputError, match="no sentence of train is within --longest 1"):
-        data.load(dataclasses.replace(config, longest=1), tmp_path)
+    with pytest.raises(InputError, match="no sentence of train is within --max-length 1"):
+        data.load(dataclasses.replace(config, max_length=1), tmp_path)

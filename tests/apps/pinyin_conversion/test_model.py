@@ -14,9 +14,9 @@ from apps.pinyin_conversion.model import NegativeLogLikelihood, build
 from apps.pinyin_conversion.readings import TONES
 
 
-@pytest.fixture(params=[{}, {"bidirectional": False, "cell": "gru", "layers": 2}], ids=str)
+@pytest.fixture(params=[{}, {"bidirectional": False, "cell": "gru", "num_layers": 2}], ids=str)
 def model(request, few):
-    model = build(dataclasses.replace(TINY, embedding=6, units=4, **request.param), few)
+    model = build(dataclasses.replace(TINY, embedding_dim=6, units=4, **request.param), few)
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.7)

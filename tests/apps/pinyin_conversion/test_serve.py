@@ -12,14 +12,14 @@ from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.model import build
 from apps.pinyin_conversion.readings import TONES
 from apps.pinyin_conversion.serve import CANDIDATES, LONGEST, N_BEST, Server
-from shared.clients import Folder
-from shared.export import problems
+from shared.serving.clients import SavedModelClient
+from shared.serving.export import problems
 
 TEXTS = ["ta shi yan jiu", "", "womenqu xi'an", "hao", "Hello, shi jie!", "tashi"]
 
 
 def made(tables, **settings):
-    config = dataclasses.replace(TINY, embedding=6, units=5, beam=4, **settings)
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, beam_width=4, **settings)
     model = build(config, *tables)
     rng = np.random.default_rng(3)
     for v in model.trainable_variables:
@@ -34,7 +34,7 @@ def toy(tables):
 
 @pytest.fixture(scope="module")
 def typing(tables):
-    return made(tables, bidirectional=False, layers=2)
+    return made(tables, bidirectional=False, num_layers=2)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def score_of(toy, tables, codes, characters):
         log_u = tf.nn.log_softmax(trigram.alone(tf.constant(possible)))[place]
         log_3, after = trigram([x[:, None] for x in contexts], tf.constant([[c]]))
         contexts = [x[:, 0] for x in after]
-        total += log_3[0, 0] + config.network * (log_q - log_u)
+        total += log_3[0, 0] + config.network_weight * (log_q - log_u)
     return float(total)
 
 
@@ -243,7 +243,7 @@ def test_typing_with_the_likeliest_characters(typing):
 
 def test_typing_equals_greedy_search(tables):
     greedy = made(tables, bidirectional=False)
-    greedy.server = Server(greedy.model, dataclasses.replace(greedy.config, beam=1), *tables)
+    greedy.server = Server(greedy.model, dataclasses.replace(greedy.config, beam_width=1), *tables)
     text = ["wo men qu xi an", "ta hen hao"]
     assert ask(greedy, "start", text)["outputs"] == ask(greedy, "serving_default", text)["outputs"]
 
@@ -279,7 +279,7 @@ def test_only_a_model_of_one_direction_types(toy, typing):
 def test_a_model_of_one_direction_can_be_exported(typing, tmp_path):
     tf.saved_model.save(typing.server, str(tmp_path), signatures=typing.server.endpoints)
     assert problems(tmp_path) == []
-    client = Folder(tmp_path)
+    client = SavedModelClient(tmp_path)
     start = client.predict("start", ["ta", "xi"])
     assert start["candidates"].shape == (2, CANDIDATES)
     step = client.predict("step", ["shi", "an"], state=start["state"], chosen="")

@@ -1,4 +1,4 @@
-"""The trigram inside the graph, against `shared.ngram`."""
+"""The trigram inside the graph, against `shared.text.ngram`."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tensorflow as tf
 from apps.pinyin_conversion.baselines import by_counts
 from apps.pinyin_conversion.trigram import Trigram
 from shared.errors import InputError
-from shared.ngram import KneserNey
+from shared.text.ngram import KneserNey
 
 SIZE = 7
 

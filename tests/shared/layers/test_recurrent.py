@@ -18,16 +18,16 @@ CLASSES = {
     "peephole_lstm": PeepholeLSTM,
 }
 EVERY = list(itertools.product(CLASSES, (1, 2), (False, True)))
-every = pytest.mark.parametrize(("cell", "layers", "bidirectional"), EVERY)
+every = pytest.mark.parametrize(("cell", "num_layers", "bidirectional"), EVERY)
 
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def stack_of(cell, layers=1, bidirectional=False, seed=1, **options):
+def stack_of(cell, num_layers=1, bidirectional=False, seed=1, **options):
     """A built stack in which every weight is random: peepholes and biases begin at zero or one."""
-    stack = RecurrentStack(cell, H, layers, bidirectional, **options)
+    stack = RecurrentStack(cell, H, num_layers, bidirectional, **options)
     stack.build((None, None, D))
     rng = np.random.default_rng(seed)
     stack.set_weights([rng.normal(size=w.shape) * 0.5 for w in stack.get_weights()])
@@ -35,7 +35,7 @@ def stack_of(cell, layers=1, bidirectional=False, seed=1, **options):
 
 
 def random_states(stack, batch=B, seed=2):
-    n = stack.layers * stack.states_per_layer
+    n = stack.num_layers * stack.states_per_layer
     return list(random(n, batch, H, seed=seed))
 
 
@@ -112,7 +112,7 @@ def test_masked_steps_are_as_if_they_were_not_there(cell, layers, bidirectional)
         close((y[i : i + 1, real], [s[i : i + 1] for s in states]), arrays(alone))
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("cell", CLASSES)
 def test_steps_one_by_one_are_the_whole_sequence(cell, layers):
     stack = stack_of(cell, layers, dropout=0.5)

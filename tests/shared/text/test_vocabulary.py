@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from shared.errors import InputError
-from shared.text import END, UNITS, UNKNOWN, Vocabulary, read
+from shared.text.vocabulary import END, TOKENIZERS, UNKNOWN, Vocabulary, clean
 
 # White space that Python, Unicode and ASCII each see differently; scripts, marks, and what is none.
 ODD = [
@@ -38,12 +38,12 @@ def strings(tensor):
     return decode(tensor.to_list() if isinstance(tensor, tf.RaggedTensor) else tensor.numpy())
 
 
-def split(text, unit):
+def split(text, tokenizer):
     """The tokens of a text, in Python alone."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     tokens = []
     for i, line in enumerate(lines):
-        if unit == "char":
+        if tokenizer == "char":
             tokens += line
         else:
             words = [""]
@@ -57,14 +57,14 @@ def split(text, unit):
     return tokens
 
 
-@pytest.fixture(params=UNITS)
+@pytest.fixture(params=TOKENIZERS)
 def odd(request, tmp_path):
     size = 500 if request.param == "subword" else None
     return Vocabulary.build(ODD, request.param, tmp_path / "vocabulary.txt", size)
 
 
-def build(tmp_path, unit, *lines, name="vocabulary.txt", **options):
-    return Vocabulary.build(lines, unit, tmp_path / name, **options)
+def build(tmp_path, tokenizer, *lines, name="vocabulary.txt", **options):
+    return Vocabulary.build(lines, tokenizer, tmp_path / name, **options)
 
 
 def decoded(vocabulary, *texts):
@@ -219,7 +219,7 @@ def test_invalid_utf8_harms_its_row_alone(odd):
     # A bad byte, a cut character, a surrogate, an overlong "/", and above the last code point.
     bad = [b"a\xff b", b"ok \xe6\xbc", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"]
     rows = [piece for pair in zip(map(str.encode, ODD), bad, strict=False) for piece in pair]
-    text, error = read(tf.constant(rows))
+    text, error = clean(tf.constant(rows))
     for row, mended, message in zip(rows, text.numpy(), error.numpy(), strict=True):
         if row in bad:
             assert b"U+FFFD" in message
@@ -237,7 +237,7 @@ def test_invalid_utf8_harms_its_row_alone(odd):
 
 
 def test_line_ends_are_mended_without_a_word():
-    text, error = read(tf.constant(["a\r\nb", "a\rb", "a\r\r\nb", "\ufffd", ""]))
+    text, error = clean(tf.constant(["a\r\nb", "a\rb", "a\r\r\nb", "\ufffd", ""]))
     assert strings(text) == ["a\nb", "a\nb", "a\n\nb", "\ufffd", ""]
     assert strings(error) == [""] * 5
 
@@ -295,7 +295,7 @@ def test_a_vocabulary_that_is_not_there(tmp_path):
 
 def test_an_unknown_unit(tmp_path):
     with pytest.raises(
-        ValueError, match=r"`unit` is one of word, char, subword\. Received: 'byte'"
+        ValueError, match=r"`tokenizer` is one of word, char, subword\. Received: 'byte'"
     ):
         Vocabulary(tmp_path, "byte")
 

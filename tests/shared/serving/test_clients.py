@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from shared import clients
-from shared.clients import Folder, PredictError, Rest, connect
+from shared.serving import clients
+from shared.serving.clients import PredictError, RestClient, SavedModelClient, connect
 
 
 def test_every_output_by_name(client):
@@ -110,18 +110,18 @@ def test_one_text_is_not_a_batch(client):
 
 
 def test_the_highest_version_by_number(folder):
-    assert Folder(folder).path.name == "10"
-    assert Folder(str(folder / "10")).path == folder / "10"
+    assert SavedModelClient(folder).path.name == "10"
+    assert SavedModelClient(str(folder / "10")).path == folder / "10"
 
 
 def test_a_model_outside_of_versions(folder, tmp_path):
     shutil.copytree(folder / "10", tmp_path / "model")
-    assert Folder(tmp_path / "model").predict("n_best", ["a"])["outputs"].shape == (1, 3)
+    assert SavedModelClient(tmp_path / "model").predict("n_best", ["a"])["outputs"].shape == (1, 3)
 
 
 @pytest.mark.parametrize("form", ["", "/", ":predict", "/metadata", "/versions/10"])
 def test_forms_of_an_address(server, form):
-    answer = Rest(f"{server}/v1/models/toy{form}").predict("serving_default", ["a"])
+    answer = RestClient(f"{server}/v1/models/toy{form}").predict("serving_default", ["a"])
     assert answer["outputs"].tolist() == [b"A"]
 
 
@@ -140,6 +140,6 @@ def test_what_is_sent(server, requests):
 
 def test_server_errors_are_read_though_they_are_not_json(server):
     error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
-    assert clients._one_line(clients._server_error(error)) == "'café' is \"bad\""
+    assert clients._message(clients._server_error(error)) == "'café' is \"bad\""
     assert clients._server_error(b'{"error": "caf\\u00e9"}') == "café"
     assert clients._server_error(b"<html>gone</html>") == "<html>gone</html>"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.batching import buckets, windows
+from shared.data.batching import buckets, windows
 
 rng = np.random.default_rng(7)
 # (tokens, batch_size, window, seed, epoch), at random; and the borders by hand.

@@ -1,11 +1,11 @@
-"""`shared.ngram` against a slow implementation, a worked example and the laws of probability."""
+"""`shared.text.ngram` against a slow implementation, a worked example and the laws of probability."""
 
 import collections
 
 import numpy as np
 import pytest
 
-from shared.ngram import KneserNey, discounts
+from shared.text.ngram import KneserNey, discounts
 
 V = 12  # of which the random texts use the first 10
 END = 0

@@ -1,6 +1,6 @@
 """Answers requests with a SavedModel as TF Serving loads it, in a process that has none of our code.
 
-    python -I shared/check_export.py FOLDER REQUESTS ANSWERS
+    python -I shared/serving/check_export.py FOLDER REQUESTS ANSWERS
 
 A reload in TensorFlow 2 proves little: it finds variables that the C++ loader, which is TF Serving's,
 does not. The TF1 Session path loads as that does. REQUESTS and ANSWERS are pickles of

@@ -7,9 +7,9 @@ from unittest import mock
 import pytest
 import tensorflow as tf
 
-from shared import subwords
 from shared.errors import InputError
-from shared.text import END, UNKNOWN, Vocabulary
+from shared.text import subwords
+from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 TEXT = [
     "The quick brown fox jumps over the lazy dog, and the dog does not care.",

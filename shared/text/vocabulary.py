@@ -11,12 +11,12 @@ import pathlib
 
 import tensorflow as tf
 
-from shared import subwords
 from shared.errors import InputError
 from shared.files import write_text
-from shared.subwords import END, END_TOKEN, UNKNOWN, UNKNOWN_TOKEN
+from shared.text import subwords
+from shared.text.subwords import END, END_TOKEN, UNKNOWN, UNKNOWN_TOKEN
 
-UNITS = ("word", "char", "subword")
+TOKENIZERS = ("word", "char", "subword")
 
 
 class Vocabulary(tf.Module):
@@ -29,19 +29,21 @@ class Vocabulary(tf.Module):
 
     Args:
         path: a file with one token a line; the line number is the id; `</s>` and `<unk>` come first.
-        unit: "word", "char" or "subword".
+        tokenizer: "word", "char" or "subword".
 
     Raises:
         InputError: the file cannot be read, does not begin with the two special tokens, or has a
             token twice.
     """
 
-    def __init__(self, path, unit):
+    def __init__(self, path, tokenizer):
         super().__init__()
-        if unit not in UNITS:
-            raise ValueError(f"`unit` is one of {', '.join(UNITS)}. Received: {unit!r}")
+        if tokenizer not in TOKENIZERS:
+            raise ValueError(
+                f"`tokenizer` is one of {', '.join(TOKENIZERS)}. Received: {tokenizer!r}"
+            )
         self.path = os.fspath(path)
-        self.unit = unit
+        self.tokenizer = tokenizer
         try:
             content = pathlib.Path(path).read_bytes()
         except OSError as error:
@@ -66,12 +68,12 @@ class Vocabulary(tf.Module):
         )
 
     @classmethod
-    def build(cls, lines, unit, path, size=None, min_count=1):
+    def build(cls, lines, tokenizer, path, size=None, min_count=1):
         """Counts the tokens of `lines` and writes them to `path`, the most frequent first.
 
         Args:
             lines: strings without line ends.
-            unit: "word", "char" or "subword".
+            tokenizer: "word", "char" or "subword".
             path: the file to write.
             size: at most so many tokens, the two special ones among them; None keeps all. Subwords
                 need one; 8,000 is usual.
@@ -88,24 +90,24 @@ class Vocabulary(tf.Module):
         counts = collections.Counter()
         for line in lines:
             # bytes.split cuts at the same white space as tf.strings.split; str.split cuts at more.
-            counts.update(line.replace("\r", "") if unit == "char" else line.encode().split())
-        tokens = {t if unit == "char" else t.decode(): n for t, n in counts.items()}
+            counts.update(line.replace("\r", "") if tokenizer == "char" else line.encode().split())
+        tokens = {t if tokenizer == "char" else t.decode(): n for t, n in counts.items()}
         for special in END_TOKEN, UNKNOWN_TOKEN:
             tokens.pop(special, None)
-        if unit == "subword":
+        if tokenizer == "subword":
             tokens, min_count = subwords.count(tokens, size, min_count), 0
         kept = [token for token, count in tokens.items() if count >= min_count]
         by_frequency = sorted(kept, key=lambda token: (-tokens[token], token))
         kept = [END_TOKEN, UNKNOWN_TOKEN, *by_frequency][:size]
         write_text(path, "".join(f"{token}\n" for token in kept))
-        return cls(path, unit)
+        return cls(path, tokenizer)
 
     def tokens(self, text):
         """string (batch,) to the tokens, ragged string (batch, time); a line's end is `</s>`."""
-        text, _ = read(text)
-        if self.unit == "word":
+        text, _ = clean(text)
+        if self.tokenizer == "word":
             return tf.strings.split(tf.strings.regex_replace(text, "\n", f" {END_TOKEN} "))
-        if self.unit == "subword":
+        if self.tokenizer == "subword":
             return tf.ragged.map_flat_values(self._token_of.lookup, self._subwords(text))
         characters = tf.strings.unicode_split(text, "UTF-8")
         return tf.ragged.map_flat_values(
@@ -114,8 +116,8 @@ class Vocabulary(tf.Module):
 
     def encode_ragged(self, text):
         """string (batch,) to ids, ragged int32 (batch, time)."""
-        if self.unit == "subword":
-            return tf.cast(self._subwords(read(text)[0]), tf.int32)
+        if self.tokenizer == "subword":
+            return tf.cast(self._subwords(clean(text)[0]), tf.int32)
         lookup = lambda tokens: tf.cast(self._id_of.lookup(tokens), tf.int32)  # noqa: E731
         return tf.ragged.map_flat_values(lookup, self.tokens(text))
 
@@ -145,17 +147,17 @@ class Vocabulary(tf.Module):
         tokens = self.token(ids)
         keep = tf.sequence_mask(lengths, tf.shape(ids)[1])
         ragged = tf.ragged.boolean_mask(tokens, keep)
-        if self.unit == "word":
+        if self.tokenizer == "word":
             text = tf.strings.reduce_join(ragged, axis=-1, separator=" ")
             return tf.strings.regex_replace(text, " ?\n ?", "\n")
         text = tf.strings.reduce_join(ragged, axis=-1)
-        return tf.strings.regex_replace(text, "\n ", "\n") if self.unit == "subword" else text
+        return tf.strings.regex_replace(text, "\n ", "\n") if self.tokenizer == "subword" else text
 
     def join(self, text, continuation):
         """Text and what follows it, string (batch,); between words stands a space."""
-        if self.unit == "char":
+        if self.tokenizer == "char":
             return text + continuation
-        if self.unit == "subword":  # which bring their spaces along
+        if self.tokenizer == "subword":  # which bring their spaces along
             apart = tf.strings.regex_full_match(text, r"(?s).*\S")
             bare = tf.strings.regex_replace(continuation, "^ ", "")
             return text + tf.where(apart, continuation, bare)
@@ -166,12 +168,12 @@ class Vocabulary(tf.Module):
         """The text of each id, string of the same shape; a line's end is "\\n"."""
         tokens = self._token_of.lookup(tf.cast(ids, tf.int64))
         tokens = tf.where(tf.equal(ids, END), "\n", tokens)
-        if self.unit != "word":
+        if self.tokenizer != "word":
             tokens = tf.where(tf.equal(ids, UNKNOWN), "\ufffd", tokens)
         return tokens
 
 
-def read(inputs):
+def clean(inputs):
     """Mends text: string (batch,) to valid UTF-8 in which a line ends with "\\n".
 
     Returns:

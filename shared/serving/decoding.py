@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 
-def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed, end, never=None):
+def sample(
+    step, logits, states, *, max_tokens, temperature, top_k, top_p, seed, end_id, banned_id=None
+):
     """Draws a continuation of each row, token by token.
 
         p = softmax(logits / temperature), cut to the `top_k` likeliest tokens, then to the
@@ -28,20 +30,20 @@ def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed,
         top_k: int32 (batch,); 0 for all tokens.
         top_p: float32 (batch,); 1 for all tokens.
         seed: int32 (batch,), of each row's own draws.
-        end: the id that ends a row; it is not part of the answer.
-        never: an id that is not drawn, such as that of unknown words; None allows all.
+        end_id: the id that ends a row; it is not part of the answer.
+        banned_id: an id that is not drawn, such as that of unknown words; None allows all.
 
     Returns:
-        ids: int32 (batch, time), padded with `end`; lengths: int32 (batch,); and the log-probability
+        ids: int32 (batch, time), padded with `end_id`; lengths: int32 (batch,); and the log-probability
         of what was drawn, float32 (batch,), by the model as it is: at temperature 1, uncut, with the
         end where a row came to it.
     """
     uniform = _uniform(seed, tf.reduce_max(tf.concat([max_tokens, [0]], 0)))
 
     def allowed(logits):
-        if never is None:
+        if banned_id is None:
             return logits
-        return tf.where(tf.range(tf.shape(logits)[1]) == never, logits.dtype.min, logits)
+        return tf.where(tf.range(tf.shape(logits)[1]) == banned_id, logits.dtype.min, logits)
 
     def going(time, ids, lengths, alive, score, logits, states):
         return tf.reduce_any(alive)
@@ -50,8 +52,8 @@ def sample(step, logits, states, *, max_tokens, temperature, top_k, top_p, seed,
         drawn = _draw(allowed(logits), uniform[:, time], temperature, top_k, top_p)
         log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
         score += tf.where(alive, tf.gather(log_p, drawn, batch_dims=1), 0.0)
-        alive &= drawn != end
-        drawn = tf.where(alive, drawn, end)
+        alive &= drawn != end_id
+        drawn = tf.where(alive, drawn, end_id)
         lengths += tf.cast(alive, tf.int32)
         ids = tf.concat([ids, drawn[:, tf.newaxis]], axis=1)
         alive &= lengths < max_tokens
@@ -100,7 +102,9 @@ def _uniform(seed, length):
     return tf.map_fn(row, tf.concat([seed, [0]], 0), fn_output_signature=tf.float32)[:-1]
 
 
-def beam_search(step, ids, states, *, beam, max_tokens, end, length_penalty=1.0, never=None):
+def beam_search(
+    step, ids, states, *, beam_width, max_tokens, end_id, length_penalty=1.0, banned_id=None
+):
     """The likeliest continuations of each row that a beam finds.
 
         score = log p(y) / ((5 + |y|) / 6) ^ length_penalty       |y|: tokens, the end among them
@@ -113,21 +117,21 @@ def beam_search(step, ids, states, *, beam, max_tokens, end, length_penalty=1.0,
         step: the step function.
         ids: int32 (batch,), the token before the first.
         states: the states before it.
-        beam: how many hypotheses are kept for a row, an int; 1 is greedy search.
+        beam_width: how many hypotheses are kept for a row, an int; 1 is greedy search.
         max_tokens: int32 (batch,), the length at which a hypothesis is cut, then without its end.
-        end: the id that ends a hypothesis; it is not part of the answer.
+        end_id: the id that ends a hypothesis; it is not part of the answer.
         length_penalty: 0 prefers what is short, 1 is nearly the mean over the tokens.
-        never: an id that is not taken, such as that of unknown words; None allows all.
+        banned_id: an id that is not taken, such as that of unknown words; None allows all.
 
     Returns:
-        ids: int32 (batch, beam, time), padded with `end`, the best first; lengths: int32 (batch, beam);
-        and scores, float32 (batch, beam). Where there are fewer hypotheses than `beam`, the last have
+        ids: int32 (batch, beam, time), padded with `end_id`, the best first; lengths: int32 (batch, beam);
+        and scores, float32 (batch, beam). Where there are fewer hypotheses than `beam_width`, the last have
         no tokens and a score of -inf.
     """
     batch, worst = tf.shape(ids)[0], -np.inf
 
-    def flat(t):  # (batch, beam, ...) to (batch * beam, ...)
-        return tf.reshape(t, tf.concat([[batch * beam], tf.shape(t)[2:]], 0))
+    def flat(t):  # (batch, beam_width, ...) to (batch * beam_width, ...)
+        return tf.reshape(t, tf.concat([[batch * beam_width], tf.shape(t)[2:]], 0))
 
     def going(ids, log_p, lengths, alive, ended, last, states):
         return tf.reduce_any(alive & (log_p > worst))
@@ -136,37 +140,39 @@ def beam_search(step, ids, states, *, beam, max_tokens, end, length_penalty=1.0,
         logits, states = step(flat(last), states)
         size = logits.shape[-1]
         token_log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
-        if never is not None:
-            token_log_p = tf.where(tf.range(size) == never, worst, token_log_p)
+        if banned_id is not None:
+            token_log_p = tf.where(tf.range(size) == banned_id, worst, token_log_p)
         # Of each hypothesis its best tokens, and of all of them the best; one at its end stays as it is.
-        best, tokens = tf.math.top_k(tf.reshape(token_log_p, [batch, beam, size]), min(beam, size))
-        stays = tf.where(tf.range(min(beam, size)) == 0, 0.0, worst)
+        best, tokens = tf.math.top_k(
+            tf.reshape(token_log_p, [batch, beam_width, size]), min(beam_width, size)
+        )
+        stays = tf.where(tf.range(min(beam_width, size)) == 0, 0.0, worst)
         best = tf.where(alive[..., tf.newaxis], best, stays) + log_p[..., tf.newaxis]
-        tokens = tf.where(alive[..., tf.newaxis], tokens, end)
+        tokens = tf.where(alive[..., tf.newaxis], tokens, end_id)
         longer = lengths + tf.cast(alive, tf.int32)
         scores = best / _penalty(longer, length_penalty)[..., tf.newaxis]
-        _, order = tf.math.top_k(tf.reshape(scores, [batch, -1]), beam)  # (batch, beam)
-        parent = order // min(beam, size)
+        _, order = tf.math.top_k(tf.reshape(scores, [batch, -1]), beam_width)  # (batch, beam_width)
+        parent = order // min(beam_width, size)
         pick = lambda t: tf.gather(t, parent, batch_dims=1)  # noqa: E731
         log_p, last = (
             tf.gather(tf.reshape(t, [batch, -1]), order, batch_dims=1) for t in (best, tokens)
         )
         lengths, ids = pick(longer), tf.concat([pick(ids), last[..., tf.newaxis]], axis=2)
-        ended = pick(ended) | (pick(alive) & (last == end))
+        ended = pick(ended) | (pick(alive) & (last == end_id))
         alive = pick(alive) & ~ended & (lengths < max_tokens[:, tf.newaxis])
-        rows = flat(tf.range(batch)[:, tf.newaxis] * beam + parent)
+        rows = flat(tf.range(batch)[:, tf.newaxis] * beam_width + parent)
         states = tf.nest.map_structure(lambda s: tf.gather(s, rows), states)
         return ids, log_p, lengths, alive, ended, last, states
 
-    first = tf.repeat(ids[:, tf.newaxis], beam, axis=1)  # (batch, beam)
-    states = tf.nest.map_structure(lambda s: tf.repeat(s, beam, axis=0), states)
-    log_p = tf.where(tf.range(beam) == 0, 0.0, worst) + tf.zeros([batch, 1])
+    first = tf.repeat(ids[:, tf.newaxis], beam_width, axis=1)  # (batch, beam_width)
+    states = tf.nest.map_structure(lambda s: tf.repeat(s, beam_width, axis=0), states)
+    log_p = tf.where(tf.range(beam_width) == 0, 0.0, worst) + tf.zeros([batch, 1])
     zeros = tf.zeros_like(first)
     alive = zeros < max_tokens[:, tf.newaxis]
     ended = tf.zeros_like(alive)
     start = zeros[..., tf.newaxis][..., :0], log_p, zeros, alive, ended, first, states
     invariants = tf.nest.map_structure(lambda t: t.shape, start)
-    invariants = (tf.TensorShape([None, beam, None]), *invariants[1:])
+    invariants = (tf.TensorShape([None, beam_width, None]), *invariants[1:])
     ids, log_p, lengths, _, ended, _, _ = tf.while_loop(going, body, start, invariants)
     scores = log_p / _penalty(lengths, length_penalty)
     return ids, tf.where(log_p > worst, lengths - tf.cast(ended, tf.int32), 0), scores

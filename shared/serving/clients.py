@@ -75,14 +75,14 @@ class _Client:
         except PredictError:
             raise
         except Exception as error:  # TensorFlow's are of almost any type
-            raise PredictError(f"{signature} failed: {_one_line(error)}") from error
+            raise PredictError(f"{signature} failed: {_message(error)}") from error
         for name, column in outputs.items():
             if column.shape[:1] != (len(inputs),):
                 raise PredictError(f"output {name}: {column.shape} for {len(inputs)} inputs")
         return outputs
 
 
-class Folder(_Client):
+class SavedModelClient(_Client):
     """A SavedModel: the folder of one, or of versions, of which the highest (`path` says which).
 
     Raises PredictError: no such folder, no model in it, a model that does not load.
@@ -103,7 +103,7 @@ class Folder(_Client):
         try:
             self._model = tf.saved_model.load(str(self.path))  # kept: it owns the variables
         except Exception as error:  # a broken file shows as almost any type
-            raise PredictError(f"{self.path} does not load: {_one_line(error)}") from error
+            raise PredictError(f"{self.path} does not load: {_message(error)}") from error
         self.signatures = {
             name: (_tensors(f.structured_input_signature[1]), _tensors(f.structured_outputs))
             for name, f in self._model.signatures.items()
@@ -117,7 +117,7 @@ class Folder(_Client):
         return {k: v.numpy() for k, v in self._model.signatures[signature](**tensors).items()}
 
 
-class Rest(_Client):
+class RestClient(_Client):
     """TF Serving's REST API at http://HOST:8501/v1/models/NAME[/versions/N].
 
     `timeout` is the seconds one request may take. Raises PredictError: not such an address.
@@ -165,21 +165,23 @@ class Rest(_Client):
                 return json.loads(reply.read().decode("utf-8", "surrogateescape"))
         except urllib.error.HTTPError as error:
             with error:
-                message = _one_line(_server_error(error.read()))
+                message = _message(_server_error(error.read()))
             raise PredictError(f"{url}: HTTP {error.code}: {message}") from error
         except ValueError as error:
-            raise PredictError(f"{url} does not answer in JSON: {_one_line(error)}") from error
+            raise PredictError(f"{url} does not answer in JSON: {_message(error)}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             hint = DOCKER.format(self.name) if isinstance(reason, ConnectionRefusedError) else ""
-            raise PredictError(f"cannot reach {url}: {_one_line(reason)}{hint}") from error
+            raise PredictError(f"cannot reach {url}: {_message(reason)}{hint}") from error
 
 
-def connect(target: str, timeout: float = 60.0) -> Folder | Rest:
+def connect(target: str, timeout: float = 60.0) -> SavedModelClient | RestClient:
     """Returns the client of a SavedModel folder or of an http(s) address; raises PredictError."""
     if target.startswith("grpc://"):
         raise PredictError(f"{target}: no gRPC yet, REST is what there is: http://HOST:8501/...")
-    return Rest(target, timeout) if re.match("https?://", target) else Folder(target)
+    return (
+        RestClient(target, timeout) if re.match("https?://", target) else SavedModelClient(target)
+    )
 
 
 def _tensors(specs):
@@ -210,7 +212,7 @@ def to_column(name, value, tensor):
             return cast
     except (KeyError, OverflowError, TypeError, ValueError):
         pass
-    raise PredictError(f"{name} is {tensor}, and not {_one_line(repr(value))}")
+    raise PredictError(f"{name} is {tensor}, and not {_message(repr(value))}")
 
 
 def each(function, array):
@@ -244,7 +246,7 @@ def _server_error(body):
         return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _one_line(error):
+def _message(error):
     """The message alone, without TensorFlow's lines on where in the graph it came up."""
     text = re.sub("(?s)^Graph execution error:.*<stack traces unavailable>", "", str(error))
     text = re.sub(r"\[\[\{\{.*?\}\}\]\]|\[Op:[^]]*\]", "", text)

@@ -32,15 +32,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared import plots, provenance
+from shared import plots
 from shared.errors import InputError
 from shared.files import read_json, write_json, write_text
-from shared.recorder import Recorder
+from shared.training import provenance
+from shared.training.callbacks import Recorder
 
 NOTHING_YET = {"lock", ".run.json.half"}  # what a kill may leave before there is a run
 
 
-class Finished:
+class RunFolder:
     """A run read from its folder, for export and evaluation."""
 
     def __init__(self, path):
@@ -84,7 +85,7 @@ class Finished:
         }
 
 
-class Run(Finished):
+class Run(RunFolder):
     """One training, new or resumed.
 
     Args:
@@ -186,7 +187,7 @@ class Run(Finished):
             if self.state["epoch"] == before:
                 raise RuntimeError("fit was called without `run.callbacks()`: no epoch was counted")
 
-    def rest(self, dataset):
+    def remaining(self, dataset):
         """What is left of this epoch's batches."""
         if self.options.dry_run:
             return dataset.take(1)
@@ -256,7 +257,7 @@ def load(path, package=None):
     path = pathlib.Path(path)
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: no run there (a run's folder holds run.json)")
-    run = Finished(path)
+    run = RunFolder(path)
     if package and run.about["app"] != package.rpartition(".")[2]:
         raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
     if not run.finished:

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from shared import check_export
 from shared.errors import InputError
 from shared.files import read_json, write_json
+from shared.serving import check_export
 
 # What an exported graph may be made of: kernels that every TensorFlow and TF Serving binary has on
 # a CPU, without side effects. An op that is missing here and meets that is added by hand.
@@ -62,7 +62,7 @@ def write(server, folder, card):
 
     Beside the graph go `assets.extra/model_card.json` and `tf_serving_warmup_requests`, which TF
     Serving plays at load. Then the graph is searched (`problems`), and a fresh process without our
-    code answers `server.requests()` from the folder through the TF1 Session path, as TF Serving
+    code answers `server.sample_requests()` from the folder through the TF1 Session path, as TF Serving
     loads; its answers are compared with those of the model in memory.
 
     Args:
@@ -75,7 +75,7 @@ def write(server, folder, card):
     """
     folder = pathlib.Path(folder)
     tf.saved_model.save(server, str(folder), signatures=server.endpoints)
-    requests = server.requests()
+    requests = server.sample_requests()
     _write_warmup(requests, folder)
     found = problems(folder)
     if found:

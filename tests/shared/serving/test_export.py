@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import export
-from shared.clients import Folder
+from shared.serving import export
+from shared.serving.clients import SavedModelClient
 
 INPUTS = tf.TensorSpec([None], tf.string, name="inputs")
 WEIGHT = tf.TensorSpec([None], tf.float32, name="weight")
@@ -51,7 +51,7 @@ class Toy(tf.Module):
     def weigh(self, inputs, weight):
         return {"outputs": inputs, "weighed": weight * self.scale[0]}
 
-    def requests(self):
+    def sample_requests(self):
         texts = np.array([b"one", b"", b"\xff three"], object)
         weights = np.array([0.5, 1, 2], np.float32)
         return {
@@ -166,10 +166,10 @@ def test_the_next_export_is_version_2_and_cleans_up(base, second):
     assert second == base[0] / "2"
     assert sorted(os.listdir(base[0])) == ["1", "2"]
     for version in (base[0] / "1", second):
-        answer = Folder(version).predict("serving_default", ["ab", "c"])
+        answer = SavedModelClient(version).predict("serving_default", ["ab", "c"])
         assert answer["outputs"].tolist() == [b"AB", b"C"]
         np.testing.assert_array_equal(answer["score"], [[4, 6], [2, 3]])
-    assert Folder(base[0]).path == second
+    assert SavedModelClient(base[0]).path == second
     assert os.stat(second).st_mode & 0o055 == 0o055  # a server under another user may read it
 
 
@@ -365,7 +365,7 @@ def test_write_refuses_an_export_with_problems(tmp_path):
 class Changed(Toy):
     """Its variable moves once it is saved."""
 
-    def requests(self):
+    def sample_requests(self):
         self.scale.assign_add([0.0, 0.01])
         return super().requests()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import decoding
+from shared.serving import decoding
 
 V, END = 7, 0
 rng = np.random.default_rng(3)
@@ -34,7 +34,7 @@ def sample_markov(first, max_tokens, temperature, top_k, top_p, seed):
     logits, states = markov(first, tf.cast(first, tf.float32)[:, tf.newaxis])
     return decoding.sample(
         markov, logits, states, max_tokens=max_tokens, temperature=temperature,
-        top_k=top_k, top_p=top_p, seed=seed, end=END,
+        top_k=top_k, top_p=top_p, seed=seed, end_id=END,
     )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def sample_clock(first, max_tokens, temperature, top_k, top_p, seed):
     logits, states = clock(first, {"n": 0 * first, "log": tf.zeros([tf.shape(first)[0], 2, V])})
     return decoding.sample(
         clock, logits, states, max_tokens=max_tokens, temperature=temperature,
-        top_k=top_k, top_p=top_p, seed=seed, end=END,
+        top_k=top_k, top_p=top_p, seed=seed, end_id=END,
     )  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def test_one_draw_says_nothing_of_the_next():
         logits, states = flat(tf.range(n), tf.zeros([n]))
         return decoding.sample(
             flat, logits, states, max_tokens=tf.fill([n], 3), temperature=tf.ones([n]),
-            top_k=tf.zeros([n], tf.int32), top_p=tf.ones([n]), seed=tf.range(n), end=-1,
+            top_k=tf.zeros([n], tf.int32), top_p=tf.ones([n]), seed=tf.range(n), end_id=-1,
         )  # fmt: skip
 
     ids = sample(tf.constant(4000))[0].numpy()
@@ -273,7 +273,7 @@ def test_a_row_does_not_know_how_long_its_neighbours_are():
         ones = tf.ones_like(seed, tf.float32)
         return decoding.sample(
             never_ends, logits, states, max_tokens=max_tokens, temperature=3 * ones,
-            top_k=0 * seed, top_p=ones, seed=seed, end=-1,
+            top_k=0 * seed, top_p=ones, seed=seed, end_id=-1,
         )  # fmt: skip
 
     for length in 1, 2, 3, 4, 5, 8, 13, 64:
@@ -308,7 +308,7 @@ def test_an_id_that_is_never_drawn(temperature):
     ids, lengths, score = decoding.sample(
         lambda ids, states: (logits, states), logits, [tf.zeros([n, 1])],
         max_tokens=tf.fill([n], 3), temperature=tf.fill([n], temperature), top_k=tf.fill([n], 0),
-        top_p=tf.ones([n]), seed=tf.range(n), end=0, never=2,
+        top_p=tf.ones([n]), seed=tf.range(n), end_id=0, banned_id=2,
     )  # fmt: skip
     real = tf.sequence_mask(lengths, tf.shape(ids)[1])
     drawn = set(tf.boolean_mask(ids, real).numpy())
@@ -333,7 +333,7 @@ def test_a_row_of_nan_harms_no_other_row():
 
     p = {name: tf.constant(column) for name, column in rows(8, temperature=2).items()}
     first, bad = p.pop("first"), tf.constant([[0.0], [1.0]] * 4)
-    ids, lengths, scores = decoding.sample(broken, *broken(first, bad), end=END, **p)
+    ids, lengths, scores = decoding.sample(broken, *broken(first, bad), end_id=END, **p)
     expected, expected_scores = run(sample_markov, rows(8, temperature=2))
     for i in range(0, 8, 2):
         assert ids[i, : lengths[i]].numpy().tolist() == expected[i]
@@ -346,7 +346,7 @@ def test_half_precision_logits():
 
     p = {name: tf.constant(column) for name, column in rows(20, temperature=0).items()}
     first = p.pop("first")
-    _, lengths, scores = decoding.sample(half, *half(first, tf.zeros([20, 1])), end=END, **p)
+    _, lengths, scores = decoding.sample(half, *half(first, tf.zeros([20, 1])), end_id=END, **p)
     assert scores.dtype == tf.float32
     exact, exact_scores = run(sample_markov, rows(20, temperature=0))
     assert lengths.numpy().tolist() == list(map(len, exact))

@@ -53,7 +53,7 @@ def commit():
     """The commit of this checkout, with a + where files differ from it; None outside of git."""
 
     def git(*words):
-        root = pathlib.Path(__file__).parents[1]
+        root = pathlib.Path(__file__).parents[2]
         command = ["git", "-C", root, *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

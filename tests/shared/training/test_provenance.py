@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from shared import provenance
+from shared.training import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,9 @@ def test_versions_and_hardware():
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 def test_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "shared" / "provenance.py"))
+    monkeypatch.setattr(
+        provenance, "__file__", str(tmp_path / "shared" / "training" / "provenance.py")
+    )
     assert provenance.commit() is None  # not a checkout
     git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q"], check=True)

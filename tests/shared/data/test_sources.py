@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from shared import sources
+from shared.data import sources
+from shared.data.sources import SPLITS
 from shared.errors import InputError
-from shared.sources import SPLITS
 
 
 def write(path, content):

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import runs
 from shared.cli import Options
-from shared.errors import InputError, one_line
+from shared.errors import InputError, reported
+from shared.training import runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def fit(run, targets=1.0, epochs=None):
         if epoch == epochs:
             break
         net.fit(
-            run.rest(data.repeat(3)),
+            run.remaining(data.repeat(3)),
             validation_data=data,
             initial_epoch=epoch,
             epochs=epoch + 1,
@@ -70,7 +70,7 @@ def refusal(call, capsys):
     """The one line that a script prints to stderr when it refuses, with status 2."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        one_line(lambda argv: call())()
+        reported(lambda argv: call())()
     out, err = capsys.readouterr()
     assert stop.value.code == 2
     assert out == ""
@@ -151,7 +151,7 @@ def test_two_processes_do_not_train_one_run(finished, capsys):
 def test_a_run_that_is_over_lets_go_of_its_folder(tmp_path, capsys):
     """In one process, as in a notebook: also after an error."""
 
-    @one_line
+    @reported
     def main(argv=None):
         run = start(tmp_path / "run")
         fit(run, targets=np.nan)

@@ -25,8 +25,9 @@ import pytest
 import tensorflow as tf
 
 from apps.language_model import config, model
-from shared import batching, runs
 from shared.cli import Options
+from shared.data import batching
+from shared.training import runs
 
 SEED = 20
 PATIENCE = 4
@@ -130,7 +131,7 @@ def train(folder, what=None, nth=0):
     settings = config.Config(
         cell="simple_rnn",
         units=6,
-        layers=2,
+        num_layers=2,
         dropout=0.3,
         epochs=30,
         batch_size=4,
@@ -157,7 +158,7 @@ def train(folder, what=None, nth=0):
     run.restore(net)
     for epoch in run.epochs():
         net.fit(
-            run.rest(order(epoch)),
+            run.remaining(order(epoch)),
             validation_data=valid,
             initial_epoch=epoch,
             epochs=epoch + 1,

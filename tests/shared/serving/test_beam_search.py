@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.decoding import beam_search
+from shared.serving.decoding import beam_search
 
 V, END, NEVER = 6, 0, 5
 rng = np.random.default_rng(7)
@@ -48,7 +48,7 @@ def search(step, first, max_tokens=6, beam=3, **options):
     def run(first, max_tokens):
         states = states_of(step, tf.shape(first)[0])
         return beam_search(
-            step, first, states, beam=beam, max_tokens=max_tokens, end=END, **options
+            step, first, states, beam_width=beam, max_tokens=max_tokens, end_id=END, **options
         )
 
     ids, lengths, scores = (t.numpy() for t in run(first, max_tokens))
@@ -69,7 +69,7 @@ def penalty(n, power):
     return ((5 + n) / 6) ** power
 
 
-def plain_search(step, first, max_tokens, beam, length_penalty=1.0, never=None):
+def plain_search(step, first, max_tokens, beam, length_penalty=1.0, banned_id=None):
     """The same with lists: hypotheses are (tokens, log_p, at its end)."""
     hypotheses = [((), 0.0, max_tokens == 0)]
     while not all(done for *_, done in hypotheses):
@@ -80,7 +80,7 @@ def plain_search(step, first, max_tokens, beam, length_penalty=1.0, never=None):
                 continue
             p = log_softmax(TABLES[step](len(tokens), tokens[-1] if tokens else first))
             for token in range(V):
-                if token != never:
+                if token != banned_id:
                     longer = (*tokens, token)
                     done = token == END or len(longer) == max_tokens
                     new.append((longer, log_p + p[token], done))
@@ -157,9 +157,9 @@ def test_beam_one_is_greedy():
 
 
 def test_a_token_that_is_never_taken():
-    answers = search(clock, range(V), never=NEVER)
+    answers = search(clock, range(V), banned_id=NEVER)
     for first, answer in enumerate(answers):
-        close(answer, plain_search(clock, first, 6, 3, never=NEVER))
+        close(answer, plain_search(clock, first, 6, 3, banned_id=NEVER))
         assert not any(NEVER in tokens for tokens, _ in answer)
     assert any(NEVER in tokens for row in search(clock, range(V)) for tokens, _ in row)
 
@@ -177,7 +177,12 @@ def test_the_loop_ends_with_the_longest_answer():
         calls.clear()
         first = tf.range(V)
         ids, lengths, _ = beam_search(
-            counted, first, states_of(markov, V), beam=beam, max_tokens=tf.fill([V], 100), end=END
+            counted,
+            first,
+            states_of(markov, V),
+            beam_width=beam,
+            max_tokens=tf.fill([V], 100),
+            end_id=END,
         )
         longest = int(tf.reduce_max(lengths))
         assert 0 < longest < 99

@@ -1,0 +1,1 @@
+"""Sources, splits, batching and the feature cache."""

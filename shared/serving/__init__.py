@@ -1,0 +1,1 @@
+"""Export and its checks, clients and decoding."""

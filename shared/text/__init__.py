@@ -1,0 +1,1 @@
+"""Vocabularies, subwords, n-grams and text clean-up; encoding and decoding inside the graph."""

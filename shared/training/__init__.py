@@ -1,0 +1,1 @@
+"""Run folders and resume, callbacks, learning rate schedules and provenance."""
