@@ -126,7 +126,11 @@ def test_columns(tmp_path):
     other = write(tmp_path / "b.tsv", "three\tdrei\n")
     rows, labels = sources.read_columns([path, other], (0, 1))
     assert rows == [("one", "eins"), ("two", "zwei"), ("three", "drei")]
-    assert [labels[i] for i in range(3)] == [f"{path}, line 1", f"{path}, line 2", f"{other}, line 1"]
+    assert [labels[i] for i in range(3)] == [
+        f"{path}, line 1",
+        f"{path}, line 2",
+        f"{other}, line 1",
+    ]
 
 
 def test_a_line_with_too_few_columns_is_named(tmp_path):
