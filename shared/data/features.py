@@ -65,7 +65,8 @@ class FeatureCache:
             a `FeatureCache` with one entry for each example, in the order of the split.
 
         Raises:
-            InputError: `compute` raises it for an input, whose label is added; or the cache cannot be written, for example because the disk is full.
+            InputError: `compute` raises it for an input, whose label is added; or the cache cannot be
+                written, for example because the disk is full.
         """
         key = json.dumps([split.digest, settings], sort_keys=True)
         folder = cache_folder() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
