@@ -25,7 +25,7 @@ forms = pytest.mark.parametrize(
         {"decoder_layers": 3, "encoder_layers": 2, "layer_norm": True, "attention": "general"},
         {"input_feeding": True},
         {"input_feeding": True, "decoder_layers": 1, "layer_norm": True},
-        {"joint": True},
+        {"shared_vocabulary": True},
     ],
     ids=str,
 )
