@@ -3,10 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from shared.layers.masking import padding_mask
 from shared.serving import decoding
 from shared.text.vocabulary import END, UNKNOWN, clean
-
-from .model import padding_mask
 
 LONGEST = 500  # tokens that are read of a sentence; a translation has at most twice as many and 10
 N_BEST = 10
@@ -86,7 +85,7 @@ class Server(tf.Module):
         # With its end, which is attended from too; one step more, if it was cut before its end.
         ids = tf.pad(ids, [[0, 0], [0, 1]], constant_values=END)
         before = tf.pad(ids, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
-        attention = decoder.attend(embed(before), memory, length)
+        attention = decoder.attention_weights(embed(before), memory, length)
         real = tf.sequence_mask(lengths + 1, tf.shape(ids)[1])
         known = padding_mask(length, source)
         return {
@@ -132,7 +131,7 @@ class Server(tf.Module):
         found = decoding.beam_search(
             step,
             tf.fill([tf.shape(ids)[0]], END),
-            decoder.begin(memory, length),
+            decoder.initial_states(memory, length),
             beam_width=beam,
             max_tokens=2 * length + 10,
             end_id=END,
