@@ -1,4 +1,5 @@
 """Pinyin to characters: syllables, with tones or without, to Chinese text.
 
-Shape: one sequence to another, of the same length
+Shape: a sequence to another sequence, of the same length
+Headline preset: sentences
 """
