@@ -31,8 +31,6 @@ def test_a_training_shorter_than_its_warm_up():
 
 def test_it_is_what_the_optimizer_takes():
     schedule = warmup_cosine(0.4, 10, 110)
-    again = keras.optimizers.schedules.deserialize(
-        keras.optimizers.schedules.serialize(schedule)
-    )
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert rates(again, 5, 60) == rates(schedule, 5, 60)
     assert keras.optimizers.SGD(schedule).learning_rate == 0
