@@ -78,7 +78,9 @@ def _paths(arg):
             paths = [os.path.join(name, file) for file in sorted(files)]
             missing = "the folder has no files other than text files, which are given one by one"
         elif glob.has_magic(name) and not os.path.lexists(name):
-            paths = sorted(glob.glob(name, recursive=True))
+            folder, pattern = os.path.split(name)
+            folder = glob.escape(folder) if os.path.isdir(folder) else folder
+            paths = sorted(glob.glob(os.path.join(folder, pattern), recursive=True))
             missing = "no file matches"
         else:
             os.stat(name)

@@ -158,7 +158,9 @@ def test_errors_of_inputs(run, client, target, capsys, tmp_path):
     )
     assert "bad.gz: Not a gzipped file" in error_line([target, f"@{tmp_path}/bad.gz"], capsys)
     assert "cut.gz: " in error_line([target, f"@{tmp_path}/cut.gz"], capsys)
-    assert "no signature 'x'; the model has: generate" in error_line([target, "a", "--signature", "x"], capsys)
+    assert "no signature 'x'; the model has: generate" in error_line(
+        [target, "a", "--signature", "x"], capsys
+    )
     assert "has no input 'x'" in error_line([target, "a", "--param", "x=1"], capsys)
     assert "NAME=VALUE" in error_line([target, "a", "--param", "x"], capsys)
     assert "--batch-size" in error_line([target, "a", "--batch-size", "0"], capsys)

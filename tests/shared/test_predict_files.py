@@ -79,6 +79,12 @@ def test_several_files_folders_and_texts_in_one_request(run, media, client, monk
     assert sizes == [6]
 
 
+def test_a_folder_whose_name_is_a_pattern(run, tmp_path):
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "a[1]" / "b.jpg").write_bytes(b"b")
+    assert run(f"@{tmp_path}/a[1]", f"@{tmp_path}/a[1]/*.jpg") == (0, "B\nB\n", "")
+
+
 def test_a_file_whose_name_is_a_pattern(run, tmp_path):
     (tmp_path / "a[1].jpg").write_bytes(b"pattern")
     (tmp_path / "a1.jpg").write_bytes(b"other")
