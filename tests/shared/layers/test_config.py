@@ -19,8 +19,8 @@ STACK = {
     "recurrent_dropout": 0.2,
     "seed": 5,
 }
-# Every argument of each layer, with a value that is not its default. tests/.../test_peephole_lstm_config.py
-# has the peephole LSTM.
+# Every argument of each layer, with values that are not the defaults. test_peephole_lstm_config.py tests the
+# peephole LSTM.
 ARGUMENTS = {
     Attention: {"score": "general", "units": 7},
     AttentionDecoder: {
