@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 
+from apps.language_model import train as language_model
 from shared import results
 from shared.files import read_json
 from shared.training.provenance import hardware, versions
@@ -26,16 +27,17 @@ RECIPE = (
 )
 
 
-def command(cell, seed, options, *flags):
-    """Returns the command of the app that trains a cell."""
-    arguments = ["ptb", "--data-dir", options.data_dir, "--run", options.runs / f"{cell}_{seed}"]
-    arguments += ["--cell", cell, "--seed", seed, "--units", UNITS[cell], *RECIPE.split(), *flags]
-    return [sys.executable, "-m", "apps.language_model.train", *map(str, arguments)]
+def arguments(cell, seed, options):
+    """Returns the arguments of the app's `train` for a cell."""
+    run = options.runs / f"{cell}_{seed}"
+    flags = ["--cell", cell, "--seed", seed, "--units", UNITS[cell], *RECIPE.split()]
+    return [*map(str, ["ptb", "--data-dir", options.data_dir, "--run", run, *flags])]
 
 
 def train(cell, seed, options):
     """Trains a cell, or resumes its run; returns the recorded result."""
-    subprocess.run(command(cell, seed, options), check=True)
+    command = [sys.executable, "-m", language_model.__name__, *arguments(cell, seed, options)]
+    subprocess.run(command, check=True)  # a new process, so that no run depends on the one before
     metrics = read_json(options.runs / f"{cell}_{seed}" / "metrics.json")
     return {
         "cell": cell,
@@ -63,7 +65,7 @@ def main(argv=None):
         return
     runs = [(cell, seed) for seed in options.seeds for cell in options.cells]
     if options.dry_run:
-        subprocess.run(command(*runs[0], options, "--dry-run"), check=True)
+        language_model.main([*arguments(*runs[0], options), "--dry-run"])
         return
     for cell, seed in runs:  # each result is written when its run has finished
         row = train(cell, seed, options)

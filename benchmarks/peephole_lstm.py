@@ -241,6 +241,14 @@ def once(name, shape):
     }
 
 
+def first_steps(name, shape, options):
+    """Returns the result of `once` from a new process; in a dry run, from this one."""
+    if options.dry_run:
+        return once(name, shape)
+    arguments = ["--once", name, list(shape)]
+    return _timing.worker(sys.executable, "benchmarks.peephole_lstm", *arguments)
+
+
 def peak():
     """Returns the peak memory of this process in kB; `getrusage` would include its parent."""
     status = pathlib.Path("/proc/self/status")
@@ -255,19 +263,15 @@ def measure(options):
     growth_shapes = GROWTH
     if options.dry_run:
         shapes = some_shapes = [(2, 3, 4, 5)]
-        growth_shapes = dict.fromkeys(GROWTH, shapes)
+        growth_shapes = {"T": shapes}
     measured = {"hardware": hardware(), "versions": versions(), "shapes": []}
     for shape in shapes:
         measured["shapes"].append(measure_shape(shape, options))
         print(shape, *_peephole_lstm_report.lines(measured["shapes"][-1]), sep="\n  ", flush=True)
+    names = list(LAYERS)[: 1 if options.dry_run else None]
     measured["once"] = {
-        name: {
-            str(shape): _timing.worker(
-                sys.executable, "benchmarks.peephole_lstm", "--once", name, list(shape)
-            )
-            for shape in some_shapes
-        }
-        for name in list(LAYERS)[: 1 if options.dry_run else None]
+        name: {str(shape): first_steps(name, shape, options) for shape in some_shapes}
+        for name in names
     }
     measured["extras"] = {str(shape): extras(shape) for shape in some_shapes}
     measured["cores"] = {str(shape): cores(shape) for shape in some_shapes}
