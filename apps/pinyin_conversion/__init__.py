@@ -1,4 +1,4 @@
-"""Pinyin to characters: syllables, with tones or without, to Chinese text.
+"""Pinyin to characters: syllables, with or without tones, to Chinese text.
 
-Shape: one sequence to another, of the same length
+Shape: one sequence to another of the same length
 """
