@@ -1,4 +1,4 @@
-"""The command line of every app's `train`: a preset as subcommand, every field of Config a flag."""
+"""The command line of `train`: a preset as subcommand, and a flag for every setting."""
 
 import dataclasses
 import pathlib
@@ -14,32 +14,56 @@ from shared.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What concerns the run and not the model."""
+    """Options of a run that are not settings of the model."""
 
     run: pathlib.Path | None = None  # folder of the run [default: runs/<app>/<preset>]
-    init_from: pathlib.Path | None = None  # begin with the weights of this run
-    dry_run: bool = False  # build everything, take one step, write nothing
-    checkpoint_seconds: float = 60.0  # a checkpoint at most so often
-    deterministic: bool = False  # the same bits in every run on this machine; some percent slower
+    init_from: pathlib.Path | None = None  # run whose weights and assets initialise the model
+    dry_run: bool = False  # build everything, train one step, write nothing
+    checkpoint_seconds: float = 60.0  # minimum time between two checkpoints
+    deterministic: bool = False  # bitwise reproducible on one machine; slightly slower
     quiet: bool = False  # no progress bar
 
     def seed(self, seed):
-        """Seeds Python, NumPy and TensorFlow, and keeps to --deterministic; before anything is built."""
+        """Seeds Python, NumPy and TensorFlow, and applies --deterministic; call it before building."""
         keras.utils.set_random_seed(seed)
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
 
 
-def parse(package, presets, argv=None):
-    """Reads `[preset] [--flags]`.
+def config_from(kind, settings, path):
+    """Makes a Config from the settings of a run or model card, in which tuples are lists.
 
     Args:
-        package: the app's, such as "apps.language_model".
-        presets: {name: Config}; "default" is meant where none is named.
-        argv: list of arguments; None reads the process's own.
+        kind: the Config class of the app.
+        settings: {name: value}, read from JSON.
+        path: the run or model that they belong to, for the error message.
+
+    Raises:
+        InputError: a setting does not exist in this version.
+    """
+    unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(kind)})
+    if unknown:
+        raise InputError(
+            f"{path} was made by another version of this project: it has settings that do not exist "
+            f"now ({', '.join(unknown)}). Train again, or use the version that made it"
+        )
+    return kind(**{name: _tuples(value) for name, value in settings.items()})
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def parse(package, presets, argv=None):
+    """Parses `[preset] [--flags]`.
+
+    Args:
+        package: package of the app, such as "apps.language_model".
+        presets: {name: Config}; "default" is used if none is named.
+        argv: list of arguments; None reads those of the process.
 
     Returns:
-        (preset, config, options); `options.run` is filled in.
+        (preset, config, options); `options.run` is never None.
 
     Raises:
         InputError: there is no such preset.
@@ -48,7 +72,7 @@ def parse(package, presets, argv=None):
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv.insert(0, "default")
     if not argv[0].startswith("-") and argv[0] not in presets:
-        raise InputError(f"no preset {argv[0]!r}; there are: {', '.join(presets)}")
+        raise InputError(f"there is no preset {argv[0]!r}. Presets: {', '.join(presets)}")
     kind = type(next(iter(presets.values())))
     command = dataclasses.make_dataclass(
         "Command",
@@ -60,7 +84,7 @@ def parse(package, presets, argv=None):
     )
     defaults = {name: command(config, Options()) for name, config in presets.items()}
     prog = f"python -m {package}.train"
-    if len(presets) == 1:  # which tyro makes no subcommand of
+    if len(presets) == 1:  # tyro makes no subcommand of a single preset
         args = [a for i, a in enumerate(argv) if i or a not in presets]
         parsed = tyro.cli(command, prog=prog, args=args, default=defaults["default"])
     else:

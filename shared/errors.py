@@ -1,29 +1,50 @@
-"""Mistakes of the user, told in one line."""
+"""Errors in the user's input, reported in one line without a traceback."""
 
 import functools
 import sys
 
 
 class InputError(Exception):
-    """Bad input: a file, an argument, a run. The message names it and says what to do.
+    """Invalid input: a file, an argument or a run. The message names it and says what to do.
 
-    No ValueError: `tyro` would put it into a box of its own.
+    It is not a ValueError, because `tyro` catches those and prints them in its own format.
     """
 
 
+class PredictError(InputError):
+    """A request that a model or a server cannot answer."""
+
+
 def at_least_one(config, *names):
-    """Raises InputError where one of these settings is below 1."""
+    """Checks that settings are 1 or more.
+
+    Args:
+        config: the object that holds the settings.
+        *names: names of its attributes.
+
+    Raises:
+        InputError: a setting is below 1.
+    """
     for name in names:
-        if getattr(config, name) < 1:
-            raise InputError(f"{_flag(name)} is at least 1. Received: {getattr(config, name)}")
+        value = getattr(config, name)
+        if value < 1:
+            raise InputError(f"{_flag(name)} must be at least 1. Received: {value}")
 
 
 def fraction(config, *names):
-    """Raises InputError where one of these settings is not from 0 to below 1."""
+    """Checks that settings are in [0, 1).
+
+    Args:
+        config: the object that holds the settings.
+        *names: names of its attributes.
+
+    Raises:
+        InputError: a setting is below 0, is 1 or more, or is NaN.
+    """
     for name in names:
-        if not 0 <= getattr(config, name) < 1:
-            value = getattr(config, name)
-            raise InputError(f"{_flag(name)} is a fraction, from 0 to below 1. Received: {value}")
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise InputError(f"{_flag(name)} must be at least 0 and below 1. Received: {value}")
 
 
 def _flag(name):
@@ -31,7 +52,17 @@ def _flag(name):
 
 
 def reported(main):
-    """Makes a script's `main` print an `InputError` as one line and exit with 2, without a traceback."""
+    """Decorates a script's `main(argv=None)` so that input errors are reported in one line.
+
+    An `InputError` is printed to stderr and the process exits with status 2. An interrupt (Ctrl-C)
+    prints how to continue and exits with status 130. All other exceptions keep their traceback.
+
+    Args:
+        main: a function that takes the list of arguments, or None for those of the command line.
+
+    Returns:
+        the decorated function.
+    """
 
     @functools.wraps(main)
     def wrapped(argv=None):
@@ -41,7 +72,7 @@ def reported(main):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("stopped; nothing is lost: the same command takes it up again", file=sys.stderr)
+            print("interrupted; run the same command again to continue", file=sys.stderr)
             raise SystemExit(130) from None
 
     return wrapped

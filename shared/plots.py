@@ -1,24 +1,25 @@
-"""Pictures, as PNG."""
+"""Plots, written as PNG files."""
 
 import contextlib
 import os
-import pathlib
 import sys
 import warnings
 
-# Fonts with Chinese characters, of which a machine may have one.
-CHINESE = (
+from shared.files import partial_path
+
+# Fonts with Chinese characters; those that are installed are used.
+CHINESE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
     "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
 )  # fmt: skip
 
 
 def curve(history, path):
-    """Draws the learning curve: a panel for each metric, training beside validation.
+    """Plots the learning curves: one panel per metric, training and validation in each.
 
     Args:
-        history: a dict of numbers for each epoch, as in metrics.json.
-        path: the PNG file.
+        history: list of one dict of numbers per epoch, as in metrics.json; if empty, nothing is written.
+        path: the PNG file to write.
     """
     if not history:
         return
@@ -37,16 +38,16 @@ def curve(history, path):
 
 
 def attention(panels, path):
-    """Draws attention matrices side by side, a row for each token that was written.
+    """Plots attention matrices side by side, one row per output token.
 
     Args:
-        panels: list of (weights (target, source), names of the rows, names of the columns).
-        path: the PNG file.
+        panels: list of (weights, row labels, column labels); weights is float (target, source), in [0, 1].
+        path: the PNG file to write.
     """
-    with _any_script():
-        widest = max(len(columns) for _, _, columns in panels)
-        tallest = max(len(rows) for _, rows, _ in panels)
-        figure, axes = _figure(len(panels), (1.2 + 0.24 * widest, 1.2 + 0.24 * tallest))
+    with _fonts_for_all_scripts():
+        max_columns = max(len(columns) for _, _, columns in panels)
+        max_rows = max(len(rows) for _, rows, _ in panels)
+        figure, axes = _figure(len(panels), (1.2 + 0.24 * max_columns, 1.2 + 0.24 * max_rows))
         for axis, (weights, rows, columns) in zip(axes, panels, strict=True):
             axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axis.set_yticks(range(len(rows)), rows, fontsize=8)
@@ -56,33 +57,34 @@ def attention(panels, path):
 
 
 @contextlib.contextmanager
-def _any_script():
-    """Text in it is drawn with a font of Chinese characters; where the machine has none, a line says so."""
+def _fonts_for_all_scripts():
+    """Uses the installed `CHINESE_FONTS`; replaces the warnings about missing characters by one line."""
     import matplotlib
     from matplotlib import font_manager
 
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in CHINESE if name in there)]
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
     with (
         matplotlib.rc_context({"font.family": families}),
-        warnings.catch_warnings(record=True) as said,
+        warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
         yield
-    boxes = [w for w in said if "missing from font" in str(w.message)]
-    for w in said:
-        if w not in boxes:
+    missing = [w for w in caught if "missing from font" in str(w.message)]
+    for w in caught:
+        if w not in missing:
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    if boxes:
+    if missing:
         print(
-            "in the picture boxes stand for letters that no font here has: for Chinese, install one such "
-            "as Noto Sans CJK",
+            "the plot shows boxes for characters that no installed font has; for Chinese, install a font "
+            "such as Noto Sans CJK",
             file=sys.stderr,
         )
 
 
 def _figure(panels, size=(4, 3)):
-    # Without pyplot: no display, no global state, and imported only when something is drawn.
+    """Returns a figure with `panels` axes in a row, each of `size` (width, height) in inches."""
+    # Without pyplot: no display and no global state. Imported here because it is slow to import.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(size[0] * panels, size[1]), layout="constrained")
@@ -90,7 +92,5 @@ def _figure(panels, size=(4, 3)):
 
 
 def _write(figure, path):
-    path = pathlib.Path(path)
-    half = path.with_name(f".{path.name}.half")
-    figure.savefig(half, format="png", dpi=100)
-    os.replace(half, path)
+    figure.savefig(partial_path(path), format="png", dpi=100)
+    os.replace(partial_path(path), path)

@@ -1,11 +1,11 @@
-"""Recorded results, and the README tables that are made of them.
+"""Recorded results, and the README tables that are made from them.
 
-    python -m shared.results            # writes the tables again: `make results`
-    python -m shared.results --check    # writes nothing; exits with 1 where a README differs
-    python -m shared.results --tried runs/language_model/wide    # keeps what another recipe gave
+    python -m shared.results            # writes the tables: `make results`
+    python -m shared.results --check    # writes nothing; exits with 1 if a README differs
+    python -m shared.results --tried runs/language_model/wide    # records a run of another recipe
 
-A README says where its table goes, between the comments `<!-- results -->` and `<!-- /results -->`; an
-app's says where the recipes that were tried go, if any were: `<!-- tried -->` and `<!-- /tried -->`.
+A table goes between the comments `<!-- results -->` and `<!-- /results -->` of a README. In the README
+of an app, the table of the recipes that were tried goes between `<!-- tried -->` and `<!-- /tried -->`.
 """
 
 import argparse
@@ -21,93 +21,118 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def headline(test):
-    """The result and its baseline, in a line."""
+    """Returns the test result and its baseline in one line."""
     return f"{test['metric']}: {test['value']} (baseline, {test['baseline']}: {test['baseline_value']})"
 
 
-def record(folder, card, test):
-    """Writes `folder`/<preset>.json: what was measured, and all that is needed to do it again.
+def lines(test, prefix=""):
+    """Yields a line for each figure of a test result; names inside nested results are joined by dots.
 
-    `notes`, which are written there by hand, are kept: {"data": what the text is, "peers": [{"name":
-    whose model, "value": its figure, "source": where it says so}]}.
+    Example:
+
+    >>> list(lines({"value": 97.5, "beam": {"width": 4}}))
+    ['value                            97.5', 'beam.width                       4']
+    """
+    for name, value in test.items():
+        if isinstance(value, dict):
+            yield from lines(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for i, item in enumerate(value):
+                yield from lines(item, f"{prefix}{name}.{i}.")
+        else:
+            text = " ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix + name:32} {text}"
+
+
+def record(folder, card, test):
+    """Writes `folder`/<preset>.json: the test result and everything that is needed to reproduce it.
+
+    `notes` are written into the file by hand, and are kept: {"data": a description of the data,
+    "peers": [{"name": a model, "value": its figure, "source": the publication}]}.
 
     Args:
         folder: `apps/<app>/results`.
-        card: the model card of the SavedModel that was scored.
-        test: the figures, by the app's `evaluate`.
+        card: the model card of the SavedModel that was evaluated.
+        test: the result of the app's `evaluate`.
 
     Returns:
-        the file's path.
+        the path of the file.
     """
     path = pathlib.Path(folder, f"{card['preset']}.json")
-    kept = read_json(path) if path.exists() else {}
+    old = read_json(path) if path.exists() else {}
     path.parent.mkdir(exist_ok=True)
     today = datetime.date.today().isoformat()
-    notes = kept.get("notes", {"data": card["config"]["source"], "peers": []})
+    notes = old.get("notes", {"data": card["config"]["source"], "peers": []})
     write_json(path, {**card, "evaluated": today, "test": test, "notes": notes})
     return path
 
 
 def check_data(trained_on, here):
-    """Raises InputError where the data is not that of the model.
+    """Raises InputError if the data differ from those of the model.
 
     Args:
-        trained_on, here: {split: SHA-256}.
+        trained_on: {split: SHA-256} of the model card.
+        here: {split: SHA-256} of the data that were opened.
     """
-    differ = [split for split in trained_on if trained_on[split] != here[split]]
+    differ = [split for split in trained_on if trained_on[split] != here.get(split)]
     if differ:
         raise InputError(
-            f"this is not the data of the model: {', '.join(differ)} has another SHA-256"
+            f"the data differ from those of the model: another SHA-256 of {', '.join(differ)}"
         )
 
 
 def app_table(folder):
-    """The table of an app's README: a row for each file in `folder`/results."""
+    """Returns the table of an app's README, with a row for each file in `folder`/results."""
     rows = [
         (
             f"`{r['preset']}`",
             r["notes"]["data"],
             r["test"]["metric"],
             f"**{r['test']['value']}**",
-            f"{r['test']['baseline_value']} ({r['test']['baseline']})",
+            _baseline(r),
             _peers(r),
-            f"{r['parameters'] / 1e6:.2f} M",
+            f"{r['trainable_parameters'] / 1e6:.2f} M",
             f"{r['epochs']} epochs, {_minutes(r)}, {r['hardware']}",
             f"`{r['command']}`",
         )
         for r in _recorded(folder)
     ]
-    names = "preset, data, metric, result, baseline, peers, parameters, training, command"
-    return table(names.split(", "), rows)
+    names = [
+        "preset", "test data", "metric", "result", "baseline", "other systems",
+        "trainable parameters", "training", "command",
+    ]  # fmt: skip
+    return table(names, rows)
 
 
 def apps_table(apps):
-    """The table of the project's README: a row for each recorded result of each app in `apps`."""
+    """Returns the table of the project's README: the headline preset of each app in `apps`."""
     rows = []
     for folder in sorted(path.parent for path in apps.glob("*/train.py")):
-        task, shape = _about(folder)
+        task, shape, headline_preset = _about(folder)
+        link = f"[{folder.name}](apps/{folder.name}/README.md)"
         for r in _recorded(folder):
-            test = r["test"]
-            result = f"{test['metric']}: **{test['value']}**"
-            baseline = f"{test['baseline_value']} ({test['baseline']})"
-            link = f"[{folder.name}](apps/{folder.name}/README.md)"
-            what = (link, task, shape, r["notes"]["data"], result, baseline, _peers(r))
-            rows.append((*what, _minutes(r), f"`{r['command']}`"))
-    names = "app, task, shape, data, result, baseline, peers, time, command"
-    return table(names.split(", "), rows)
+            if r["preset"] == headline_preset:
+                test = r["test"]
+                result = f"**{test['value']}** {test['metric']}"
+                rows.append(
+                    (link, task, shape, r["notes"]["data"], result, _baseline(r), _minutes(r))
+                )
+    return table(["app", "task", "shape", "test data", "result", "baseline", "training time"], rows)
 
 
 def add_tried(run):
     """Adds a run, finished or not, to results/tried/<preset>.json of its app; returns the path.
 
     Raises:
-        InputError: there is no run, or no epoch of it came to its end.
+        InputError: there is no run, or it has no finished epoch.
     """
-    from shared.training.provenance import PLACES  # imports TensorFlow, which the tables do without
+    from shared.training.provenance import (
+        PLACES,
+    )  # imports TensorFlow, which the tables do not need
 
     run = pathlib.Path(run)
     if not (run / "metrics.json").is_file():
-        raise InputError(f"{run}: no run there of which an epoch is done (metrics.json)")
+        raise InputError(f"{run} is not the folder of a run with a finished epoch (metrics.json)")
     about, metrics = read_json(run / "run.json"), read_json(run / "metrics.json")
     row = {
         "config": {k: v for k, v in about["config"].items() if k not in PLACES},
@@ -124,7 +149,7 @@ def add_tried(run):
 
 
 def tried_table(folder):
-    """The table of recipes: a row for each run in `folder`/results/tried, the best first."""
+    """Returns the table of recipes, with a row for each run in `folder`/results/tried, best first."""
     rows = []
     for path in sorted((folder / "results" / "tried").glob("*.json")):
         runs = sorted(read_json(path), key=lambda run: run["val_loss"])
@@ -136,7 +161,7 @@ def tried_table(folder):
         ]
         for run in runs:
             settings = [f"{n} {run['config'][n]}" for n in differ if n in run["config"]]
-            settings = settings or ["the preset's"]
+            settings = settings or ["those of the preset"]
             epochs = f"{run['epochs']} of {run['config']['epochs']}"
             loss = f"{run['val_loss']:.3f}"
             rows.append((f"`{path.stem}`", ", ".join(settings), epochs, _minutes(run), loss))
@@ -149,11 +174,15 @@ def _recorded(folder):
 
 
 def _about(folder):
-    """Task and shape, from the docstring of the app's package."""
+    """Returns task, shape and headline preset of an app, from the docstring of its package."""
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
-    first, *rest = text.splitlines()
-    shape = [line.removeprefix("Shape: ") for line in rest if line.startswith("Shape: ")]
-    return first.partition(": ")[2].rstrip("."), shape[0]
+    first, *others = text.splitlines()
+    fields = dict(line.split(": ", 1) for line in others if ": " in line)
+    return first.partition(": ")[2].rstrip("."), fields["Shape"], fields["Headline preset"]
+
+
+def _baseline(r):
+    return f"{r['test']['baseline_value']} ({r['test']['baseline']})"
 
 
 def _peers(r):
@@ -169,14 +198,14 @@ def _minutes(r):
 
 
 def table(names, rows):
-    """A Markdown table: names of the columns, and rows of as many values."""
-    lines = [names, ["---"] * len(names), *rows]
-    cells = ([str(value).replace("|", "\\|") for value in line] for line in lines)
+    """Returns a Markdown table of the names of the columns and of rows with as many values."""
+    rows = [names, ["---"] * len(names), *rows]
+    cells = ([str(value).replace("|", "\\|") for value in row] for row in rows)
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def put(text, place, new):
-    """`text` with `new` between `<!-- place -->` and `<!-- /place -->`; None where it lacks them."""
+    """Returns `text` with `new` between `<!-- place -->` and `<!-- /place -->`; None without these."""
     begin, end = f"<!-- {place} -->\n", f"<!-- /{place} -->"
     if begin not in text or end not in text:
         return None
@@ -185,10 +214,12 @@ def put(text, place, new):
 
 @reported
 def main(argv=None):
-    """Writes the tables of the READMEs, or checks them."""
+    """Writes or checks the tables of the READMEs."""
     parser = argparse.ArgumentParser(prog="python -m shared.results", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 where one differs")
-    parser.add_argument("--tried", nargs="+", default=[], metavar="RUN", help="runs to be kept")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if one differs"
+    )
+    parser.add_argument("--tried", nargs="+", default=[], metavar="RUN", help="runs to record")
     options = parser.parse_args(argv)
     for run in options.tried:
         print(add_tried(run))
@@ -202,9 +233,7 @@ def main(argv=None):
         old = readme.read_text(encoding="utf-8")
         new = put(old, place, text)
         if new is None:
-            raise InputError(
-                f"{readme} has no place for its table: <!-- {place} --> <!-- /{place} -->"
-            )
+            raise InputError(f"{readme} lacks the comments <!-- {place} --> and <!-- /{place} -->")
         if new != old:
             stale[readme] = True
             if not options.check:

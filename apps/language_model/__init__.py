@@ -1,4 +1,5 @@
 """Language model: scores a text, continues it, suggests the next word.
 
-Shape: one sequence, each element predicted from those before it
+Shape: a sequence in which each element is predicted from those before it
+Headline preset: ptb
 """

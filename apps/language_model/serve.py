@@ -1,53 +1,56 @@
-"""The language model as a service: strings in, strings out, all of it inside one graph."""
+"""The exported language model: strings in, strings out, in one graph."""
 
 import numpy as np
 import tensorflow as tf
+from shared.text.cleaning import clean
 
 from shared.serving import decoding
-from shared.text.vocabulary import END, UNKNOWN, clean
+from shared.serving.export import sample_batch
+from shared.text.vocabulary import END, UNKNOWN
 
-BLOCK = 64  # tokens whose logits are in memory at once: (batch, BLOCK, vocabulary)
+BLOCK = 64  # time steps whose logits are in memory at once: (batch, BLOCK, vocabulary)
 SUGGESTIONS = 5
-LONGEST = 10_000  # tokens that `generate` gives at most: no request takes the memory of the others
+MAX_TOKENS = 10_000  # upper limit of `max_tokens`, so that no request exhausts the memory
 
 
 class Server(tf.Module):
     """The signatures of the exported model.
 
     serving_default(inputs)
-        continues each text to the end of its line, or by `config.max_tokens`. `outputs`: the text
-        with its continuation, in which no `<unk>` is; `continuation`: the continuation alone;
-        `score`: its log-probability.
+        continues each text to the end of its line, with `config.max_tokens` tokens at most. `outputs`:
+        the text with its continuation, without `<unk>`; `continuation`: the continuation alone; `score`:
+        its log-probability.
     generate(inputs, max_tokens, temperature, top_k, top_p, seed)
-        the same, by the caller's parameters, at most `LONGEST` tokens; see `decoding.sample`.
+        the same with the parameters of the caller, with `MAX_TOKENS` tokens at most; see
+        `decoding.sample`.
     score(inputs)
-        `log_probability` (natural), `tokens` and `perplexity` of each text as whole lines, each
-        line's end a token; `outputs`: the text as the model sees it.
+        `log_probability` (natural logarithm), `tokens` and `perplexity` of each text as complete lines, in
+        which a line end is a token; `outputs`: the text as the model reads it.
     start(inputs), step(inputs, state)
-        read a piece of text at the start of a line, or from a `state`. `log_probability` and `tokens`
-        of the piece; `next_tokens` (batch, 5), the likeliest first, with their `next_log_probability`,
-        `<unk>` left out;
-        `outputs`: the likeliest; `state` (batch, size), to go on from. A line's end is "\\n".
+        read a piece of text at the start of a line, or after `state`. `log_probability` and `tokens` of
+        the piece; `next_tokens` (batch, 5), the most probable first and without `<unk>`, and their
+        `next_log_probability`; `outputs`: the most probable next token; `state` (batch, size), from
+        which `step` continues. A line end is "\n".
 
-    In all of them `error` (batch,) says what was wrong with a row, and is empty when all is well.
+    `error` (batch,) says what is wrong with a row; it is empty if nothing is.
 
     Args:
-        model: as `model.build` gives it.
-        config: the app's Config.
-        vocabulary: `text.Vocabulary`.
+        model: the model of `model.build`.
+        config: Config of the app.
+        assets: `data.Assets`.
     """
 
-    def __init__(self, model, config, vocabulary):
+    def __init__(self, model, config, assets):
         super().__init__()
-        # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables do.
-        self._held = [v.value for v in model.trainable_variables]
-        self.vocabulary = vocabulary
+        self.vocabulary = assets.vocabulary
         self.config = config
         embedding, stack = model.get_layer("embedding"), model.get_layer("stack")
-        self._net = lambda: (embedding, stack)
+        # A function hides the Keras layers from tf.Module, which would save them in a form that TF
+        # Serving cannot load.
+        self._layers = lambda: (embedding, stack)
         texts = tf.TensorSpec([None], tf.string, name="inputs")
-        width = stack.units * stack.num_layers * stack.states_per_layer
-        state = tf.TensorSpec([None, width], tf.float32, name="state")
+        self._state_size = stack.units * stack.num_layers * stack.states_per_layer
+        state = tf.TensorSpec([None, self._state_size], tf.float32, name="state")
         parameters = {
             "max_tokens": tf.int32,
             "temperature": tf.float32,
@@ -56,36 +59,40 @@ class Server(tf.Module):
             "seed": tf.int32,
         }
         specs = [tf.TensorSpec([None], dtype, name=name) for name, dtype in parameters.items()]
+        functions = {
+            "serving_default": (self.continue_text, [texts]),
+            "generate": (self.generate, [texts, *specs]),
+            "score": (self.score, [texts]),
+            "start": (self.start, [texts]),
+            "step": (self.step, [texts, state]),
+        }
         self.endpoints = {
-            "serving_default": tf.function(self.continue_, input_signature=[texts]),
-            "generate": tf.function(self.generate, input_signature=[texts, *specs]),
-            "score": tf.function(self.score, input_signature=[texts]),
-            "start": tf.function(self.start, input_signature=[texts]),
-            "step": tf.function(self.step, input_signature=[texts, state]),
+            name: tf.function(function, input_signature=signature, autograph=False)
+            for name, (function, signature) in functions.items()
         }
 
-    def continue_(self, inputs):
+    def continue_text(self, inputs):
         """The default answer; see the class."""
-        same = lambda value: tf.fill(tf.shape(inputs), value)  # noqa: E731
+        fill = lambda value: tf.fill(tf.shape(inputs), value)  # noqa: E731
         return self.generate(
             inputs,
-            same(self.config.max_tokens),
-            same(self.config.temperature),
-            same(0),
-            same(1.0),
-            same(self.config.seed),
+            fill(self.config.max_tokens),
+            fill(self.config.temperature),
+            fill(0),
+            fill(1.0),
+            fill(self.config.seed),
         )
 
     def generate(self, inputs, max_tokens, temperature, top_k, top_p, seed):
         """Continues each text; see the class."""
         text, error = clean(inputs)
         ids, lengths = self.vocabulary.encode(text)
-        _, states = self._read(ids, lengths, self._begin(ids), scored=False)
+        _, states = self._read(ids, lengths, self._initial_states(ids), scored=False)
         ids, lengths, score = decoding.sample(
             self._next,
             self._logits(states),
             states,
-            max_tokens=tf.minimum(max_tokens, LONGEST),
+            max_tokens=tf.minimum(max_tokens, MAX_TOKENS),
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -102,11 +109,11 @@ class Server(tf.Module):
         }
 
     def score(self, inputs):
-        """Scores each text on its own; see the class."""
+        """Scores each text by itself; see the class."""
         text, error = clean(inputs)
         text = tf.where(tf.strings.regex_full_match(text, r"(?s).*\n"), text, text + "\n")
         ids, lengths = self.vocabulary.encode(text)
-        log_p, _ = self._read(ids, lengths, self._begin(ids), scored=True)
+        log_p, _ = self._read(ids, lengths, self._initial_states(ids), scored=True)
         return {
             "outputs": self.vocabulary.join("", self.vocabulary.decode(ids, lengths - 1)),
             "log_probability": log_p,
@@ -117,28 +124,20 @@ class Server(tf.Module):
 
     def start(self, inputs):
         """Reads a piece of text at the start of a line; see the class."""
-        return self._piece(inputs, self._begin(inputs))
+        return self._read_piece(inputs, self._initial_states(inputs))
 
     def step(self, inputs, state):
         """Reads a piece of text from a state; see the class."""
-        _, stack = self._net()
-        return self._piece(
-            inputs, tf.split(state, stack.num_layers * stack.states_per_layer, axis=1)
-        )
+        _, stack = self._layers()
+        states = tf.split(state, stack.num_layers * stack.states_per_layer, axis=1)
+        return self._read_piece(inputs, states)
 
     def sample_requests(self):
-        """A request for each signature, to check an export with: {signature: {input: array}}."""
-        texts = [
-            "the",
-            "",
-            "a line\nand the ",
-            "\u6f22\u5b57 of another script",
-            b"broken \xff UTF-8",
-        ]
-        texts = np.array([t if isinstance(t, bytes) else t.encode() for t in texts], object)
+        """Returns a request for each signature, to check an export: {signature: {input: array}}."""
+        texts = sample_batch(
+            "the", "", "a line\nand the ", "\u6f22\u5b57 of another script", b"broken \xff UTF-8"
+        )
         rows = len(texts)
-        _, stack = self._net()
-        width = stack.units * stack.num_layers * stack.states_per_layer
         parameters = {
             "max_tokens": np.arange(rows, dtype=np.int32) * 5,
             "temperature": np.linspace(0, 1.5, rows, dtype=np.float32),
@@ -146,7 +145,8 @@ class Server(tf.Module):
             "top_p": np.array([1, 1, 0.9, 0.5, 0], np.float32),
             "seed": np.arange(rows, dtype=np.int32),
         }
-        state = np.tanh(np.random.default_rng(0).normal(size=(rows, width))).astype(np.float32)
+        rng = np.random.default_rng(0)
+        state = np.tanh(rng.normal(size=(rows, self._state_size))).astype(np.float32)
         return {
             "serving_default": {"inputs": texts},
             "generate": {"inputs": texts, **parameters},
@@ -155,53 +155,53 @@ class Server(tf.Module):
             "step": {"inputs": texts, "state": state},
         }
 
-    def _piece(self, inputs, states):
+    def _read_piece(self, inputs, states):
         text, error = clean(inputs)
         ids, lengths = self.vocabulary.encode(text)
         log_p, states = self._read(ids, lengths, states, scored=True)
         next_log_p = tf.nn.log_softmax(self._logits(states))
-        unknown = tf.range(self.vocabulary.size) == UNKNOWN  # which nobody wants suggested
-        best, likeliest = tf.math.top_k(
-            tf.where(unknown, next_log_p.dtype.min, next_log_p),
+        is_unknown = tf.range(self.vocabulary.size) == UNKNOWN  # not a useful suggestion
+        best_log_p, best_ids = tf.math.top_k(
+            tf.where(is_unknown, next_log_p.dtype.min, next_log_p),
             min(SUGGESTIONS, self.vocabulary.size - 1),
         )
-        tokens = self.vocabulary.token(likeliest)
+        tokens = self.vocabulary.token(best_ids)
         return {
             "outputs": tokens[:, 0],
             "log_probability": log_p,
             "tokens": lengths,
             "next_tokens": tokens,
-            "next_log_probability": best,
+            "next_log_probability": best_log_p,
             "state": tf.concat(states, axis=1),
             "error": error,
         }
 
-    def _begin(self, rows):
-        """The states after a line's end, of as many rows: what every text begins from."""
-        _, stack = self._net()
+    def _initial_states(self, rows):
+        """Returns the states after a line end, from which every text starts, for as many rows."""
+        _, stack = self._layers()
         batch = tf.shape(rows)[0]
         _, states = self._next(tf.fill([batch], END), stack.zero_states(batch))
         return states
 
     def _next(self, ids, states):
-        """The step function: ids (batch,) to logits (batch, vocabulary) and the new states."""
-        embedding, stack = self._net()
+        """Step function of decoding: ids (batch,) to logits (batch, vocabulary) and the new states."""
+        embedding, stack = self._layers()
         _, states = stack.step(embedding(ids), states)
         return self._logits(states), states
 
     def _logits(self, states):
-        """Logits (batch, vocabulary) of the token after `states`: the top layer's h is its output."""
-        embedding, stack = self._net()
+        """Returns the logits (batch, vocabulary) of the token after `states`, from h of the top layer."""
+        embedding, stack = self._layers()
         return embedding(states[-stack.states_per_layer], reverse=True)
 
     def _read(self, ids, lengths, states, scored):
-        """Reads ids (batch, time) from `states`, in blocks, so that memory does not grow with time.
+        """Reads ids (batch, time) from `states`, block by block, so that memory does not grow with time.
 
         Returns:
-            the log-probability of the first `lengths` ids, float32 (batch,), zeros if not `scored`;
+            the log-probability of the first `lengths` ids, float32 (batch,), or zeros if not `scored`;
             and the states after them.
         """
-        embedding, stack = self._net()
+        embedding, stack = self._layers()
         time = tf.shape(ids)[1]
         top = -stack.states_per_layer
 

@@ -1,4 +1,5 @@
-"""Machine translation: a sentence in one language to the same in another.
+"""Machine translation: translates a sentence from one language into another.
 
-Shape: one sequence to another, of another length
+Shape: a sequence to another sequence, of a different length
+Headline preset: multi30k_en_de
 """

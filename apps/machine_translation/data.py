@@ -1,137 +1,147 @@
-"""From pairs of sentences to batches of about the same length."""
+"""From sentence pairs to batches of similar length."""
 
+import itertools
 import pathlib
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from shared.data import batching, sources
-from shared.data.sources import SPLITS
+from shared.data.splits import TextSplit
 from shared.errors import InputError
 from shared.text.vocabulary import END, Vocabulary
 
 from . import embedded
 
 
-def examples(config, split):
-    """The pairs of `split` ("train", "valid" or "test"): tuples of a sentence and its translation.
+class Assets(NamedTuple):
+    """What is fitted on the training split; with `config.shared_vocabulary` both are the same."""
+
+    source_vocabulary: Vocabulary
+    target_vocabulary: Vocabulary
+
+
+def splits(config):
+    """Opens the pairs of each split, {name: `Split`}; an example is (source sentence, translation).
 
     Raises:
-        InputError: no such source; a missing, empty or broken file; a dataset that is not to be had.
+        InputError: there is no such source or dataset, or a file is missing, empty or damaged.
     """
-    if config.source == "embedded":
-        return embedded.pairs(split)
-    if config.source == "files":
-        return _files(config, split)
-    if config.source.startswith("tfds:"):
-        name = config.source.removeprefix("tfds:")
-        return sources.tfds_pairs(name, split, config.languages, config.data_dir)
-    raise InputError(f"--source is embedded, files or tfds:<name>. Received: {config.source!r}")
+    return sources.open_splits(
+        config,
+        sources.SPLITS,
+        embedded=embedded.pairs,
+        files=lambda name: TextSplit(name, *_read(config, name)),
+        tfds=lambda dataset, name: sources.tfds_pairs(
+            dataset, name, config.languages, config.data_dir
+        ),
+    )
 
 
-def _files(config, split):
-    """Of a table, or of two files whose lines belong together."""
-    try:
-        table = sources.find(config.data_dir, split, ".tsv")
-    except InputError:
-        ends = [f".{language}" for language in config.languages]
-        try:
-            both = [sources.find(config.data_dir, split, end) for end in ends]
-        except InputError as error:
-            raise InputError(f"{error}; nor is there a {split}.tsv") from None
-        return sources.parallel(*both)
-    return sources.columns(table, config.columns)
+def _read(config, name):
+    """Reads the table of each folder, or its pair of files whose lines correspond."""
+    tables = sources.find(config.data_dir, name, ".tsv", optional=True)
+    rows, labels = sources.read_columns(tables, config.columns)
+    tabular = {path.parent for path in tables}
+    folders = [folder for folder in config.data_dir if pathlib.Path(folder) not in tabular]
+    files = [
+        sources.find(folders, name, f".{language}", optional=True) if folders else []
+        for language in config.languages
+    ]
+    names = [f"{name}.{language}" for language in config.languages]
+    for first, second in itertools.zip_longest(*files):
+        if not (first and second and first.parent == second.parent):
+            raise InputError(
+                f"{first or second} is one half of a pair: a folder needs {' and '.join(names)}"
+            )
+    pairs, pair_labels = sources.read_parallel(*files)
+    if not (rows or pairs):
+        raise InputError(
+            f"{', '.join(config.data_dir)} has neither {name}.tsv nor {' and '.join(names)}, plain or .gz"
+        )
+    return rows + pairs, labels + pair_labels
 
 
-def digests(config):
-    """{split: SHA-256 of its pairs, as lines with a tab between}."""
-    return {s: sources.sha256(map("\t".join, examples(config, s))) for s in SPLITS}
+def build_assets(config, train, folder):
+    """Builds the vocabularies of the training pairs and writes them to `folder`."""
+    tokenizers = config.source_tokenizer, config.target_tokenizer
+    if config.shared_vocabulary and len(set(tokenizers)) > 1:
+        raise InputError(
+            "--shared-vocabulary needs --source-tokenizer and --target-tokenizer to be the same. "
+            f"Received: {', '.join(tokenizers)}"
+        )
+    sentences, translations = zip(*train[: config.max_examples], strict=True)
+    if config.lowercase:  # with the op that serves
+        sentences = [text.decode() for text in tf.strings.lower(sentences, "utf-8").numpy()]
+    lines = [sentences, translations]
+    if config.shared_vocabulary:
+        lines = [[*sentences, *translations]]
+    for path, tokenizer, text in zip(_paths(config, folder), tokenizers, lines, strict=False):
+        Vocabulary.build(text, tokenizer, path, config.vocabulary_size)
+    return load_assets(config, folder)
 
 
-def load(config, folder):
-    """Encodes the pairs, with the vocabularies in `folder`, which are built where they are missing.
+def load_assets(config, folder):
+    """Reads what `build_assets` wrote."""
+    tokenizers = config.source_tokenizer, config.target_tokenizer
+    paths = _paths(config, folder)
+    vocabularies = [Vocabulary(*pair) for pair in zip(paths, tokenizers, strict=False)]
+    return Assets(vocabularies[0], vocabularies[-1])
+
+
+def _paths(config, folder):
+    names = ["source_vocabulary.txt", "target_vocabulary.txt"]
+    if config.shared_vocabulary:
+        names = ["vocabulary.txt"]
+    return [pathlib.Path(folder, name) for name in names]
+
+
+def load(config, splits, assets):
+    """Encodes the pairs of `train` and `valid`.
 
     Returns:
-        train: a function of the epoch that gives its `tf.data.Dataset`; valid: a `tf.data.Dataset`;
+        train: a function of the epoch that returns a `tf.data.Dataset`; valid: a `tf.data.Dataset`;
         both of (inputs, targets, weights): {"source": int32 (batch, source), "source_length": int32
-        (batch,), "target": int32 (batch, target)}, int32 (batch, target) and float32 (batch,
-        target). And the `Vocabulary` of each language.
+        (batch,), "target": int32 (batch, target)}, int32 (batch, target) and float32 (batch, target).
+
+    Raises:
+        InputError: no training pair is within `config.max_length`.
     """
-    pairs = {split: examples(config, split) for split in ("train", "valid")}
-    pairs["train"] = pairs["train"][: config.max_examples]
-    vocabularies = open_vocabularies(config, folder, pairs["train"])
-    batches = {
-        split: _batches(config, encode(config, vocabularies, pairs[split]), split)
-        for split in pairs
+    train = encode(config, assets, splits["train"][: config.max_examples])
+    train = batching.drop_longer(train, config.max_length, "train")
+    valid = encode(config, assets, splits["valid"][:])
+    return _batches(config, train, config.seed), _batches(config, valid, None)(0)
+
+
+def encode(config, assets, pairs):
+    """Encodes pairs as {"source", "target"}: ragged int32 (pairs, time), each row with `END` at its end."""
+    sentences, translations = zip(*pairs, strict=True)
+    return {
+        "source": _encode(assets.source_vocabulary, sentences, config.lowercase),
+        "target": _encode(assets.target_vocabulary, translations, False),
     }
-    return batches["train"], batches["valid"](0), *vocabularies
 
 
-def open_vocabularies(config, folder, pairs=None):
-    """The `Vocabulary` of the sentences and that of their translations, or twice that of both.
-
-    Args:
-        folder: where their files are.
-        pairs: where a file is missing, it is built from these.
-    """
-    names = (
-        ["vocabulary"] if config.shared_vocabulary else ["vocabulary_source", "vocabulary_target"]
-    )
-    units = config.source_tokenizer, config.target_tokenizer
-    if config.shared_vocabulary and len(set(units)) > 1:
-        raise InputError(
-            f"--shared-vocabulary needs one unit for both languages. Received: {', '.join(units)}"
-        )
-    found = []
-    for i, (name, unit) in enumerate(zip(names, units, strict=False)):
-        path = pathlib.Path(folder, f"{name}.txt")
-        if path.exists():
-            found.append(Vocabulary(path, unit))
-            continue
-        lines = [] if i else [source for source, _ in pairs]
-        if lines and config.lowercase:  # by the op that serves
-            lines = [text.decode() for text in tf.strings.lower(lines, "utf-8").numpy()]
-        if i or config.shared_vocabulary:
-            lines += [target for _, target in pairs]
-        found.append(Vocabulary.build(lines, unit, path, config.vocabulary_size))
-    return found * 2 if config.shared_vocabulary else found
+def _encode(vocabulary, texts, lowercase):
+    chunks = []
+    for begin in range(0, len(texts), 10_000):
+        text = tf.constant(texts[begin : begin + 10_000])
+        text = tf.strings.lower(text, "utf-8") if lowercase else text
+        ids = vocabulary.encode_ragged(text)
+        end = tf.fill([ids.nrows(), 1], END)
+        chunks.append(tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1))
+    return tf.concat(chunks, axis=0)
 
 
-def encode(config, vocabularies, pairs):
-    """Pairs to ids, {"source", "target"}: lists of int32 (time,), each with `END` at its end."""
-    ids = {}
-    for i, (name, vocabulary) in enumerate(zip(("source", "target"), vocabularies, strict=True)):
-        ids[name] = []
-        for begin in range(0, len(pairs), 10_000):
-            text = tf.constant([pair[i] for pair in pairs[begin : begin + 10_000]])
-            if name == "source" and config.lowercase:
-                text = tf.strings.lower(text, "utf-8")
-            rows = vocabulary.encode_ragged(text)
-            ends = tf.fill([rows.nrows(), 1], END)
-            rows = tf.concat([rows, tf.RaggedTensor.from_tensor(ends)], axis=1)
-            splits = rows.row_splits.numpy()
-            ids[name] += np.split(rows.flat_values.numpy(), splits[1:-1])
-    return ids
-
-
-def _batches(config, ids, split):
-    if split == "train":
-        fits = [
-            max(map(len, pair)) <= config.max_length for pair in zip(*ids.values(), strict=True)
-        ]
-        ids = {
-            name: [x for x, fit in zip(rows, fits, strict=True) if fit]
-            for name, rows in ids.items()
-        }
-        if not any(fits):
-            raise InputError(f"no pair of train is within --max-length {config.max_length}")
-    seed = config.seed if split == "train" else None
-    of_epoch = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
+def _batches(config, ids, seed):
+    epoch_of = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
 
     def example(columns):
-        (source, length), (target, target_length) = columns["source"], columns["target"]
-        before = tf.pad(target, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
+        (source, source_length), (target, target_length) = columns["source"], columns["target"]
+        # The decoder reads the target shifted by one time step.
+        decoder_input = tf.pad(target, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
         weights = tf.sequence_mask(target_length, tf.shape(target)[1], tf.float32)
-        return {"source": source, "source_length": length, "target": before}, target, weights
+        inputs = {"source": source, "source_length": source_length, "target": decoder_input}
+        return inputs, target, weights
 
-    return lambda epoch: of_epoch(epoch).map(example)
+    return lambda epoch: epoch_of(epoch).map(example)

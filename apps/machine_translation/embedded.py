@@ -1,8 +1,7 @@
-"""Pairs of English and Chinese that every machine has: what an app would localise, from CLDR.
+"""Pairs of English and Chinese texts that need no download: localized texts from CLDR.
 
-Dates, times, durations, amounts of money, measures, lists and names of countries and languages, as
-`Babel` formats them in both languages. Another version of CLDR may say some of them otherwise: a
-result records the SHA-256.
+Dates, times, durations, amounts of money, measures, lists and names of countries and languages, formatted
+by `Babel` in both languages. They differ between versions of CLDR: a result records their SHA-256.
 """
 
 import datetime
@@ -17,7 +16,7 @@ UNITS = """
     mass-pound mass-ton volume-liter volume-milliliter area-square-meter area-hectare area-acre
     speed-kilometer-per-hour temperature-celsius energy-kilowatt-hour power-watt digital-gigabyte
     digital-megabyte
-    """.split()  # noqa: SIM905 (as a list it would be a line each)
+    """.split()  # noqa: SIM905 (a list would be one line each)
 CURRENCIES = """
     USD EUR CNY JPY GBP KRW INR RUB CHF SEK AUD CAD BRL MXN ZAR TRY THB VND SGD HKD
     """.split()  # noqa: SIM905
@@ -25,31 +24,31 @@ CURRENCIES = """
 
 @functools.cache
 def _all():
-    """{split: pairs}: no sentence of one split stands in another, as a sentence or a translation."""
+    """Returns {split: pairs}; no sentence or translation is in two splits."""
     try:
         import babel
     except ImportError:
         raise InputError(
-            "the embedded pairs need the package Babel: pip install Babel, or take --source files"
+            "--source embedded needs the package Babel: pip install Babel, or use --source files"
         ) from None
     en, zh = babel.Locale("en"), babel.Locale("zh", script="Hans")
     names = [
         (getattr(en, kind)[code], getattr(zh, kind)[code])
         for kind in ("territories", "languages")
         for code in sorted(set(getattr(en, kind)) & set(getattr(zh, kind)))
-        if len(code) == 2  # the better known
+        if len(code) == 2  # the common ones
     ]
     rng = random.Random(1)
-    made = {}
-    while len(made) < PAIRS:
+    pairs_by_source = {}
+    while len(pairs_by_source) < PAIRS:
         kind = rng.choice([_date, _date, _time, _duration, _money, _measure, _list])
         source, target = kind(rng, en, zh, names)
-        made.setdefault(_plain(source), _plain(target))
-    pairs = list(made.items())
+        pairs_by_source.setdefault(_plain(source), _plain(target))
+    pairs = list(pairs_by_source.items())
     splits = {"valid": pairs[:500], "test": pairs[500:1500]}
     held = {text for part in splits.values() for pair in part for text in pair}
-    # Names are learned from train alone; what is made of them is new in valid and test. One name may be
-    # that of a country and that of a language: the first stands.
+    # Names alone are only in train; valid and test have new lists of them. If a country and a language
+    # have the same name, the first translation is used.
     train = {}
     for source, target in [*names, *pairs[1500:]]:
         train.setdefault(_plain(source), _plain(target))
@@ -57,12 +56,12 @@ def _all():
 
 
 def pairs(split):
-    """The pairs of "train", "valid" or "test"."""
+    """Returns the pairs of "train", "valid" or "test", a list of (English, Chinese)."""
     return _all()[split]
 
 
 def _plain(text):
-    """CLDR's spaces that do not break, as plain ones."""
+    """Replaces the no-break spaces of CLDR by spaces."""
     return " ".join(text.split())
 
 
@@ -122,7 +121,7 @@ def _measure(rng, en, zh, names):
     amount = int(amount) if amount == int(amount) else amount
     unit = rng.choice(UNITS)
     source, target = _both(format_unit, en, zh, amount, unit, length="long")
-    if unit in target:  # Babel has no long form of it
+    if unit in target:  # Babel has no long form of this unit
         target = format_unit(amount, unit, length="short", locale=zh)
     return source, target
 

@@ -1,22 +1,19 @@
-"""BLEU and chrF of an exported translation model on the test pairs, beside two baselines.
+"""Evaluates an exported translation model on the test pairs, beside two baselines.
 
 python -m apps.machine_translation.evaluate saved_models/machine_translation_multi30k_en_de --data-dir DIR
 """
 
 import collections
+import dataclasses
 import itertools
 import pathlib
 import re
-from typing import Annotated
 
 import numpy as np
-import tyro
-from tqdm import tqdm
 
-from shared import plots, results
+from shared import evaluation, plots
 from shared.errors import InputError, reported
 from shared.files import write_jsonl
-from shared.serving import export
 from shared.serving.clients import SavedModelClient
 from shared.text.vocabulary import END_TOKEN
 
@@ -24,44 +21,46 @@ from . import data
 from .config import Config
 from .serve import N_BEST
 
-COLUMNS = ("input", "target", "output", "score")  # of the predictions
 UNSEPARATED = "zh", "ja", "th"  # languages without spaces between words
-BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; other languages have 13a
+BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of sacrebleu; 13a for other languages
 
 
-def evaluate(folder, config, predictions=None):
-    """Translates the test sentences through the SavedModel in `folder`.
+def evaluate(folder, config, splits, predictions=None):
+    """Translates the test sentences with the SavedModel in `folder`.
 
     Args:
         folder: a version folder, or the folder that holds versions.
-        config: says where the pairs are.
-        predictions: a .jsonl file to write, an object for each pair: `COLUMNS`; and beside it a picture
-            of what some of them attended to, alignment.png. None writes none.
+        config: Config of the model.
+        splits: {name: `Split`}.
+        predictions: a .jsonl file to write, with an object for each pair: `input`, `target`, `output` and
+            `score`; beside it alignment.png is written, the attention of some translations. None writes
+            no files.
 
     Returns:
-        a dict: `metric` in words, its `value`, the `baseline`'s name and `baseline_value`; and more.
+        a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`, and more.
     """
     client = SavedModelClient(folder)
-    sentences, references = zip(*data.examples(config, "test"), strict=True)
+    sentences, references = zip(*splits["test"], strict=True)
     beams = []
-    for signature, beam in (
-        ("greedy", 1),
-        ("serving_default", config.beam_width),
-        ("n_best", N_BEST),
-    ):
-        outputs, score = _translate(client, signature, sentences)
+    widths = {"greedy": 1, "serving_default": config.beam_width, "n_best": N_BEST}
+    for signature, beam_width in widths.items():
+        answer = client.predict_all(signature, sentences, description=signature)
+        outputs, score = answer["outputs"], answer["score"]
+        if signature == "n_best":
+            outputs = [row[0] for row in outputs]
         figures, metrics = scores(outputs, references, config)
-        beams.append({"beam": beam, **figures})
+        beams.append({"beam_width": beam_width, **figures})
         if signature == "serving_default":
-            test, default, best = figures, outputs, score
+            test, default_outputs, default_score = figures, outputs, score
     if predictions:
-        rows = zip(sentences, references, default, best.tolist(), strict=True)
-        write_jsonl(predictions, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
-        _picture(client, sentences, pathlib.Path(predictions).with_name("alignment.png"))
+        rows = zip(sentences, references, default_outputs, map(float, default_score), strict=True)
+        columns = ("input", "target", "output", "score")
+        write_jsonl(predictions, (dict(zip(columns, row, strict=True)) for row in rows))
+        plot_attention(client, sentences, pathlib.Path(predictions).with_name("alignment.png"))
     headline = "exact_match" if config.source == "embedded" else "bleu_lowercase"
     baselines = {
-        "copying the sentence": sentences,
-        "translation of the nearest sentence": _nearest(config, sentences),
+        "copy of the source": sentences,
+        "nearest training sentence": _nearest(config, splits["train"], sentences),
     }
     baselines = {name: scores(b, references, config)[0] for name, b in baselines.items()}
     name = max(baselines, key=lambda name: baselines[name][headline])
@@ -78,81 +77,68 @@ def evaluate(folder, config, predictions=None):
 
 
 def scores(outputs, references, config):
-    """What `sacrebleu` says of `outputs`, and the share of them that is right to the letter.
+    """Computes BLEU and chrF with `sacrebleu`, and the share of exact matches.
 
     Returns:
-        a dict of `bleu`, `bleu_lowercase`, `chrf` and `exact_match` (percent), and one of each in words.
+        a dict of `bleu`, `bleu_lowercase`, `chrf` and `exact_match` (percent), and a dict of their
+        definitions.
     """
     try:
         import sacrebleu
     except ImportError:
         raise InputError("BLEU needs the package sacrebleu: pip install sacrebleu") from None
     tokenize = BLEU_TOKENIZERS.get(config.languages[1][:2], "13a")
-    made = {
+    metrics = {
         "bleu": sacrebleu.BLEU(tokenize=tokenize),
         "bleu_lowercase": sacrebleu.BLEU(tokenize=tokenize, lowercase=True),
         "chrf": sacrebleu.CHRF(),
     }
-    found, words = {}, {}
-    for name, metric in made.items():
-        found[name] = round(metric.corpus_score(list(outputs), [list(references)]).score, 2)
-        words[name] = f"{'chrF' if name == 'chrf' else 'BLEU'} ({metric.get_signature()})"
+    figures, definitions = {}, {}
+    for name, metric in metrics.items():
+        figures[name] = round(metric.corpus_score(list(outputs), [list(references)]).score, 2)
+        definitions[name] = f"{'chrF' if name == 'chrf' else 'BLEU'} ({metric.get_signature()})"
     same = np.mean([o == r for o, r in zip(outputs, references, strict=True)])
-    found["exact_match"] = round(100 * float(same), 2)
-    words["exact_match"] = "translations right to the letter, %"
-    return found, words
+    figures["exact_match"] = round(100 * float(same), 2)
+    definitions["exact_match"] = "exact match, %"
+    return figures, definitions
 
 
-def _translate(client, signature, sentences, batch_size=32):
-    """The best translation of each sentence, and its score."""
-    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))  # less padding
-    outputs, score = [""] * len(order), np.zeros(len(order))
-    for first in tqdm(range(0, len(order), batch_size), desc=signature, mininterval=1):
-        rows = order[first : first + batch_size]
-        answer = client.predict(signature, [sentences[i] for i in rows])
-        best = answer["outputs"], answer["score"]
-        if signature == "n_best":
-            best = [part[:, 0] for part in best]
-        for i, output, value in zip(rows, *best, strict=True):
-            outputs[i], score[i] = output.decode(), value
-    return outputs, score
+def _nearest(config, train, sentences):
+    """Returns, for each sentence, the translation of the most similar training sentence.
 
-
-def _nearest(config, sentences):
-    """For each sentence, the translation of the train sentence with which it shares most words.
-
-    Most: the sum of the words' idf, divided by the square root of the other's length, so that long
-    sentences, which share something with all, do not always win.
+    The similarity is the sum of the idf of the shared words, divided by the square root of the number of
+    words of the training sentence. Without the division, long sentences, which share a word with almost
+    every sentence, would always win.
     """
-    pairs = data.examples(config, "train")
-    words = [_words(source, config) for source, _ in pairs]
-    where = collections.defaultdict(list)
-    for i, of_one in enumerate(words):
-        for word in of_one:
-            where[word].append(i)
+    words = [_words(source, config) for source, _ in train]
+    sentences_with = collections.defaultdict(list)
+    for i, words_of_sentence in enumerate(words):
+        for word in words_of_sentence:
+            sentences_with[word].append(i)
     length = np.sqrt([max(1, len(w)) for w in words])
-    found = []
+    translations = []
     for sentence in sentences:
-        shared = np.zeros(len(pairs))
+        similarity = np.zeros(len(train))
         for word in _words(sentence, config):
-            if word in where:
-                shared[where[word]] += np.log(len(pairs) / len(where[word])) + 1e-3
-        found.append(pairs[int(np.argmax(shared / length))][1])
-    return found
+            if word in sentences_with:
+                matches = sentences_with[word]
+                similarity[matches] += np.log(len(train) / len(matches)) + 1e-3
+        translations.append(train[int(np.argmax(similarity / length))][1])
+    return translations
 
 
 def _words(sentence, config):
-    """Its words and marks, a set; where no spaces part them, its characters and pairs of these."""
+    """Returns the set of words and punctuation marks, or of characters and character pairs."""
     sentence = sentence.lower()
     if config.languages[0][:2] in UNSEPARATED:
         return {*sentence, *map("".join, itertools.pairwise(sentence))}
     return set(re.findall(r"\w+|[^\w\s]", sentence))
 
 
-def _picture(client, sentences, path, how_many=4):
-    """Draws what the translations of a few sentences of middling length attended to."""
+def plot_attention(client, sentences, path, count=4):
+    """Draws the attention of the translations of `count` sentences of medium length."""
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-    middle = order[len(order) // 2 :][:how_many]
+    middle = order[len(order) // 2 :][:count]
     answer = client.predict("align", [sentences[i] for i in middle])
     panels = []
     for row in range(len(middle)):
@@ -160,49 +146,34 @@ def _picture(client, sentences, path, how_many=4):
         panels.append(
             (
                 answer["attention"][row, :rows, :columns],
-                [_label(t) for t in answer["target_tokens"][row, :rows]],
-                [_label(t) for t in answer["source_tokens"][row, :columns]],
+                [_token_label(t) for t in answer["target_tokens"][row, :rows]],
+                [_token_label(t) for t in answer["source_tokens"][row, :columns]],
             )
         )
     plots.attention(panels, path)
 
 
-def _label(token):
-    """What stands for a token in a picture: neither a sentence's end nor a space would be seen."""
+def _token_label(token):
+    """Returns a visible label: the end of a sentence and a space could not be seen."""
     return END_TOKEN if token == b"\n" else token.decode().strip() or "\u2423"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(evaluation.Options):
+    """Evaluate an exported model on the test pairs."""
+
+    picture: pathlib.Path | None = None  # PNG file to write: the attention of some translations
 
 
 @reported
 def main(argv=None):
-    """Prints the figures of a SavedModel, and records them if asked."""
-
-    def command(
-        folder: Annotated[pathlib.Path, tyro.conf.Positional],
-        data_dir: str = "",
-        record: bool = False,
-        picture: pathlib.Path | None = None,
-    ):
-        """Evaluate an exported model on the test pairs.
-
-        Args:
-            folder: saved_models/<name>, or a version in it
-            data_dir: folder with the data, where the model was trained from files
-            record: write the result to results/<preset>.json of this app
-            picture: a PNG file to write, of what some translations attended to
-        """
-        card = export.card_of(folder, __package__)
-        config = Config(**{**card["config"], "data_dir": data_dir})
-        results.check_data(card["data"], data.digests(config))
-        test = evaluate(folder, config)
-        for name, value in test.items():
-            print(f"{name:28} {value}")
-        if picture:
-            sentences = [source for source, _ in data.examples(config, "test")]
-            _picture(SavedModelClient(folder), sentences, picture)
-        if record:
-            print(results.record(pathlib.Path(__file__).parent / "results", card, test))
-
-    tyro.cli(command, prog=f"python -m {__package__}.evaluate", args=argv)
+    """Prints the test result of a SavedModel; with --record, writes it to results/."""
+    options, config, splits = evaluation.start(__package__, Config, data.splits, argv, Options)
+    test = evaluate(options.folder, config, splits)
+    if options.picture:
+        sentences = [source for source, _ in splits["test"]]
+        plot_attention(SavedModelClient(options.folder), sentences, options.picture)
+    evaluation.finish(__package__, options, test)
 
 
 if __name__ == "__main__":

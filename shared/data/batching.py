@@ -1,28 +1,32 @@
-"""From encoded examples to batches whose order is a pure function of (seed, epoch).
+"""Batches of encoded examples, in an order that is a pure function of (seed, epoch).
 
-That is what makes an exact resume simple: a run killed in the middle of an epoch builds the same
-epoch again and skips the batches it has seen.
+Therefore an exact resume is simple: a run that was killed in the middle of an epoch builds the same
+epoch again and skips the batches that it has seen.
 """
+
+import sys
 
 import numpy as np
 import tensorflow as tf
 
+from shared.errors import InputError
+
 
 def windows(ids, batch_size, window, seed=None):
-    """Windows of one long text for truncated back-propagation through time.
+    """Makes windows of one long text for truncated back-propagation through time.
 
-    The text is cut into `batch_size` streams of equal length, row b of every batch continues row b
-    of the batch before, and `carry` says whether it does: it is 0 in the first window, where the
-    state begins at zero. The last tokens are padding of weight 0 where the streams do not fill up.
+    The text is cut into `batch_size` streams of equal length. Row b of a batch continues row b of the
+    batch before it. `carry` is 0 in the first window, where the state is zero, and 1 in all others. If
+    the tokens do not fill the streams, the last ones are padding with weight 0.
 
     Args:
-        ids: int array (tokens,); each is predicted from those before it, the first from id 0.
-        batch_size: streams read side by side.
-        window: tokens between which gradients flow.
-        seed: moves the borders of the windows from epoch to epoch; None keeps them in place.
+        ids: int array (tokens,); each token is predicted from those before it, the first from id 0.
+        batch_size: number of streams, the rows of a batch.
+        window: time steps of a batch, over which gradients are propagated.
+        seed: shifts the window borders differently for each epoch; None keeps them in place.
 
     Returns:
-        a function of the epoch that gives a `tf.data.Dataset` of (inputs, targets, weights):
+        a function of the epoch that returns a `tf.data.Dataset` of (inputs, targets, weights):
         {"tokens": int32 (batch, time), "carry": float32 (batch,)}, int32 (batch, time),
         float32 (batch, time).
 
@@ -60,44 +64,45 @@ def windows(ids, batch_size, window, seed=None):
 
 
 def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
-    """Batches of examples of about the same length, so that little is padding.
+    """Makes batches of examples of similar length, so that there is little padding.
 
-    Of each `pool` batches the examples are sorted by their lengths, the first column's before the
-    next's. Every batch has `batch_size` rows; where examples are missing, a row is one of padding.
+    The examples of each `pool` batches are sorted by their lengths in the first column, then by those
+    in the next. Every batch has `batch_size` rows; missing rows consist of padding only.
 
     Args:
-        columns: {name: list of int arrays (time,)}, all of the same number of examples.
+        columns: {name: column}, all with the same number of examples. A column is a list of int arrays
+            (time,), a `tf.RaggedTensor` of ids (examples, time), or a `FeatureCache`.
         batch_size: rows of a batch.
-        multiple: a batch's time is one of this, so that few shapes are to be compiled.
-        seed: shuffles the examples, and then the batches, from epoch to epoch; None keeps the order.
-        pool: batches that are sorted together.
+        multiple: the time dimension is padded to a multiple of this, so that there are few shapes to
+            compile.
+        seed: shuffles the examples and the batches, differently for each epoch; None keeps the order.
+        pool: number of batches that are sorted together.
 
     Returns:
-        a function of the epoch that gives a `tf.data.Dataset` of {name: (ids, lengths)}: int32
-        (batch, time), padded with 0, and int32 (batch,), 0 in a row of padding.
+        a function of the epoch that returns a `tf.data.Dataset` of {name: (values, lengths)}: values
+        are int32 ids (batch, time) or features (batch, time, ...), padded with 0; lengths are int32
+        (batch,), 0 for a row of padding.
 
     Raises:
-        ValueError: there are no examples, or not equally many in all columns.
+        ValueError: there are no examples, or the columns differ in their number of examples.
     """
-    counts = {name: len(column) for name, column in columns.items()}
+    lengths = {name: row_lengths(column) for name, column in columns.items()}
+    counts = {name: len(column) for name, column in lengths.items()}
     count = min(counts.values())
     if not count or count < max(counts.values()):
-        raise ValueError(f"columns need examples, all equally many. Received: {counts}")
-    # One more, which is empty: that of the rows that are missing.
-    lengths = {name: np.array([*map(len, column), 0], np.int32) for name, column in columns.items()}
-    ragged = {
-        name: tf.RaggedTensor.from_row_lengths(
-            np.concatenate(column).astype(np.int32), lengths[name]
+        raise ValueError(
+            f"columns need the same number of examples, at least 1. Received: {counts}"
         )
-        for name, column in columns.items()
-    }
+    # One more example, without time steps: it fills the missing rows of a batch.
+    lengths = {name: np.append(column, np.int32(0)) for name, column in lengths.items()}
+    gather = {name: _gather(column, lengths[name]) for name, column in columns.items()}
 
     def epoch_of(epoch):
         order = np.arange(count)
         rng = None if seed is None else np.random.default_rng([seed, epoch])
         if rng is not None:
             rng.shuffle(order)
-        keys = [lengths[name] for name in reversed(lengths)]  # the last is the first to sort by
+        keys = [lengths[name] for name in reversed(lengths)]  # lexsort sorts by the last key first
         size = pool * batch_size
         pools = [order[i : i + size] for i in range(0, count, size)]
         order = np.concatenate([p[np.lexsort([key[p] for key in keys])] for p in pools])
@@ -110,14 +115,8 @@ def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
 
         def batch_of(rows, times):
             return {
-                name: (
-                    tf.ensure_shape(
-                        tf.gather(column, rows).to_tensor(shape=[batch_size, times[name]]),
-                        [batch_size, None],
-                    ),
-                    tf.gather(lengths[name], rows),
-                )
-                for name, column in ragged.items()
+                name: (gather[name](rows, times[name]), tf.gather(lengths[name], rows))
+                for name in columns
             }
 
         return (
@@ -127,3 +126,70 @@ def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
         )
 
     return epoch_of
+
+
+def _gather(column, lengths):
+    """Returns a function of rows (batch,) and a time that returns their padded values."""
+    if hasattr(column, "batch"):
+
+        def features(rows, time):
+            values = tf.numpy_function(column.batch, [rows, time], column.dtype, stateful=False)
+            return tf.ensure_shape(values, [rows.shape[0], None, *column.shape])
+
+        return features
+    values = column.flat_values if isinstance(column, tf.RaggedTensor) else np.concatenate(column)
+    ragged = tf.RaggedTensor.from_row_lengths(tf.cast(values, tf.int32), lengths)
+
+    def ids(rows, time):
+        padded = tf.gather(ragged, rows).to_tensor(shape=[rows.shape[0], time])
+        return tf.ensure_shape(padded, [rows.shape[0], None])
+
+    return ids
+
+
+def row_lengths(column):
+    """Returns the number of time steps of each example of a column, int32 (examples,)."""
+    if isinstance(column, tf.RaggedTensor):
+        return column.row_lengths().numpy().astype(np.int32)
+    if hasattr(column, "lengths"):
+        return np.asarray(column.lengths, np.int32)
+    return np.array([*map(len, column)], np.int32)
+
+
+def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
+    """Removes the examples with a column longer than `max_length`, and reports how many there are.
+
+    Args:
+        columns: {name: column} as for `buckets`.
+        max_length: maximum number of time steps.
+        name: name of the split, for the report.
+        flag: the setting that says `max_length`, for the report.
+        unit: what a time step is, for the report.
+
+    Returns:
+        the columns without these examples.
+
+    Raises:
+        InputError: no example is left.
+    """
+    longest = np.max([row_lengths(column) for column in columns.values()], axis=0)
+    kept = np.flatnonzero(longest <= max_length)
+    dropped = len(longest) - len(kept)
+    if not dropped:
+        return columns
+    if not len(kept):
+        raise InputError(
+            f"all {dropped:,} examples of {name} are longer than {flag} {max_length} {unit}"
+        )
+    print(
+        f"{name}: {dropped:,} of {len(longest):,} examples are longer than {flag} {max_length} {unit} "
+        "and are left out of training",
+        file=sys.stderr,
+    )
+    return {key: _take(column, kept) for key, column in columns.items()}
+
+
+def _take(column, indices):
+    if isinstance(column, tf.RaggedTensor):
+        return tf.gather(column, indices)
+    return column.take(indices) if hasattr(column, "take") else [column[i] for i in indices]

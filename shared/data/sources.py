@@ -1,57 +1,114 @@
-"""Where raw text comes from: files, and TensorFlow Datasets."""
+"""Reads raw text from files and from TensorFlow Datasets."""
 
 import gzip
-import hashlib
+import itertools
 import pathlib
 import re
 import zlib
 
+from shared.data.splits import LineLabels, Split, TextSplit
 from shared.errors import InputError
 
 SPLITS = ("train", "valid", "test")
-ALSO = {"valid": ("val", "validation", "dev")}  # other names of a split
+SYNONYMS = {"valid": ("val", "validation", "dev")}  # other file names of a split
 
 
-def find(data_dir, split, suffix=".txt", optional=False):
-    """The file of a split in a folder: `train.txt`, `<name>.train.txt`, plain or .gz.
+def open_splits(config, names, *, embedded, files, tfds):
+    """Opens splits from the source that `config.source` names.
 
-    None, where there is no such file and it is `optional`.
+    Args:
+        config: a Config with `source` and `data_dir`.
+        names: names of the splits.
+        embedded: function of the split's name, for the source "embedded".
+        files: function of the split's name, for the source "files".
+        tfds: function of the dataset's name and of the split's name, for "tfds:<name>".
 
-    "val", "validation" and "dev" are "valid" too; and where there is no such file, one that says more
-    after its split is taken, such as `test_2016.txt`.
+    Each function returns a `Split`, or a list of examples.
+
+    Returns:
+        {name: `Split`}.
 
     Raises:
-        InputError: the folder or the file is missing, or several files could be meant.
+        InputError: there is no such source.
     """
-    folder = pathlib.Path(data_dir)
-    if not data_dir or not folder.is_dir():
-        wanted = f"a folder with train{suffix}, valid{suffix} and test{suffix} (plain or .gz)"
-        raise InputError(f"--data-dir {str(data_dir)!r} is no folder: it names {wanted}")
-    names = "|".join(map(re.escape, (split, *ALSO.get(split, ()))))
-    for more in ("", "[_.-].+"):
-        form = re.compile(rf"(.+\.)?({names}){more}{re.escape(suffix)}(\.gz)?")
-        found = sorted(p for p in folder.iterdir() if form.fullmatch(p.name))
-        if found:
-            break
+    if config.source == "embedded":
+        read = embedded
+    elif config.source == "files":
+        read = files
+    elif config.source.startswith("tfds:"):
+        read = lambda name: tfds(config.source.removeprefix("tfds:"), name)  # noqa: E731
     else:
-        if optional:
-            return None
-        tail = f"{split}{suffix}"
-        raise InputError(f"{folder} holds no {tail}, {tail}.gz or <name>.{tail}")
-    if len(found) > 1:
-        names = ", ".join(p.name for p in found)
-        raise InputError(f"{folder} holds several files for {split}: {names}; keep one")
-    return found[0]
+        raise InputError(
+            f"--source must be embedded, files or tfds:<name>. Received: {config.source!r}"
+        )
+    results = {name: read(name) for name in names}
+    return {
+        name: result if isinstance(result, Split) else TextSplit(name, result)
+        for name, result in results.items()
+    }
 
 
-def lines(path):
-    """The lines of a UTF-8 text file, plain or .gz, without their ends.
+def find(folders, split, suffix=".txt", optional=False):
+    """Finds the files of a split: `train.txt` or `<name>.train.txt`, plain or .gz.
 
-    Lines end at "\\n" alone: `str.splitlines` would also cut at U+2028 and others.
+    "val", "validation" and "dev" are accepted for "valid". If a folder has no such file, a file with
+    a longer name is accepted, such as `test_2016.txt`. Hidden files are ignored.
+
+    Args:
+        folders: the folders of `--data-dir`.
+        split: "train", "valid", "test" or the name of an extra test set.
+        suffix: file name suffix.
+        optional: whether the split may be missing in all folders.
+
+    Returns:
+        a list of paths, at most one for each folder, in the order of the folders.
 
     Raises:
-        InputError: the file is empty, not UTF-8 (names the line), or a damaged .gz.
+        InputError: a folder is missing, no folder has the split, or a folder has several files for it.
     """
+    if not folders:
+        wanted = f"train{suffix}, valid{suffix} and test{suffix} (plain or .gz)"
+        raise InputError(f"--data-dir is missing: give the folder with {wanted}")
+    paths = [path for folder in folders for path in _find_in(folder, split, suffix)]
+    if not paths and not optional:
+        name = f"{split}{suffix}"
+        where = ", ".join(map(str, folders))
+        raise InputError(f"{where} has no {name}, {name}.gz or <name>.{name}")
+    return paths
+
+
+def _find_in(folder, split, suffix):
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"--data-dir {str(folder)!r} is not a folder")
+    names = "|".join(map(re.escape, (split, *SYNONYMS.get(split, ()))))
+    for addition in ("", "[_.-].+"):
+        pattern = re.compile(rf"([^.].*\.)?({names}){addition}{re.escape(suffix)}(\.gz)?")
+        paths = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise InputError(f"{folder} has several files for {split}: {names}; keep one")
+        if paths:
+            return paths
+    return []
+
+
+def read_lines(paths):
+    """Reads the lines of UTF-8 text files, plain or .gz, without their line ends.
+
+    Lines end at "\\n" only: `str.splitlines` would also split at U+2028 and other characters.
+
+    Returns:
+        the lines of all files, a list of strings, and their `LineLabels`.
+
+    Raises:
+        InputError: a file is empty, is not UTF-8 (the line is named), or is a damaged .gz.
+    """
+    files = [_lines(path) for path in paths]
+    return [*itertools.chain(*files)], LineLabels(paths, map(len, files))
+
+
+def _lines(path):
     path = pathlib.Path(path)
     try:
         content = path.read_bytes()
@@ -62,138 +119,145 @@ def lines(path):
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1  # of what comes after the mark
+        line = error.object[: error.start].count(b"\n") + 1
         raise InputError(f"{path}, line {line}: not UTF-8 ({error.reason})") from None
     if not text.strip():
         raise InputError(f"{path} is empty")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
-def columns(path, places):
-    """Columns of a table without a header, whose fields tabs separate.
+def read_columns(paths, columns):
+    """Reads columns of tab-separated tables without a header.
 
     Args:
-        path: a file as `lines` reads it.
-        places: which columns, counted from 0.
+        paths: files as for `read_lines`.
+        columns: numbers of the columns, from 0.
 
     Returns:
-        a list of tuples of strings, a tuple for each line.
+        the rows, a list of tuples of strings, and their `LineLabels`.
 
     Raises:
-        InputError: as `lines`; or a line (it is named) has too few columns.
+        InputError: as for `read_lines`; or a line has too few columns (the line is named).
     """
+    lines, labels = read_lines(paths)
     rows = []
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(lines):
         fields = line.split("\t")
-        if len(fields) <= max(places):
+        if len(fields) <= max(columns):
             raise InputError(
-                f"{path}, line {number}: {len(fields)} columns, separated by tabs; "
-                f"{max(places) + 1} are needed"
+                f"{labels[number]}: {max(columns) + 1} columns separated by tabs are needed. "
+                f"Received: {len(fields)}"
             )
-        rows.append(tuple(fields[place] for place in places))
-    return rows
+        rows.append(tuple(fields[column] for column in columns))
+    return rows, labels
 
 
-def parallel(first, second):
-    """The lines of two files, of which line n of one belongs to line n of the other, as tuples.
+def read_parallel(first, second):
+    """Reads pairs from two lists of files, in which line n of one belongs to line n of the other.
+
+    Returns:
+        the pairs, a list of tuples of strings, and the `LineLabels` of the first files.
 
     Raises:
-        InputError: as `lines`; or one file has more lines.
+        InputError: as for `read_lines`; or two files differ in their number of lines.
     """
-    one, two = lines(first), lines(second)
-    if len(one) != len(two):
-        raise InputError(
-            f"{first} has {len(one)} lines and {second} {len(two)}: line by line they belong together"
-        )
-    return list(zip(one, two, strict=True))
+    pairs, counts = [], []
+    for one, two in zip(first, second, strict=True):
+        sources, targets = _lines(one), _lines(two)
+        if len(sources) != len(targets):
+            raise InputError(
+                f"{one} has {len(sources)} lines and {two} has {len(targets)}: line n of one must be "
+                "the translation of line n of the other"
+            )
+        pairs += zip(sources, targets, strict=True)
+        counts.append(len(sources))
+    return pairs, LineLabels(first, counts)
 
 
-def tfds_pairs(name, split, languages, data_dir=""):
-    """The pairs of sentences of a split of a TensorFlow Dataset, as tuples of strings.
+def tfds_lines(name, split, data_dir=()):
+    """Reads the lines of text of a split of a TensorFlow Dataset.
+
+    If the dataset has no validation or test split, the last twentieth of `train` and the one before it
+    are used instead. The section marks of wiki40b are removed and its paragraphs are kept.
 
     Args:
-        name: such as "ted_hrlr_translate/pt_to_en" or "wmt19_translate/zh-en"; it has a feature for each
-            of `languages`.
-        split, data_dir: as of `tfds_lines`.
-        languages: the names of the two features, such as ("pt", "en").
+        name: name of a dataset with a feature "text", such as "tiny_shakespeare" or "wiki40b/en".
+        split: "train", "valid" or "test".
+        data_dir: at most one folder, where TFDS keeps its data; empty for its default.
 
     Raises:
-        InputError: as `tfds_lines`.
+        InputError: there is no such dataset, it has no text or none for this split, or it is neither on
+            disk nor available for download.
     """
-    examples = _tfds(name, split, languages, data_dir)
-    return [tuple(_line(example[language]) for language in languages) for example in examples]
+    lines = []
+    for example in _tfds_examples(name, split, ["text"], data_dir):
+        text = example["text"].decode("utf-8", errors="replace").replace("_NEWLINE_", "\n")
+        text = text.replace("\r\n", "\n").strip("\n")
+        lines += [line for line in text.split("\n") if not line.startswith("_START_")]
+    if not lines:
+        raise InputError(f"tfds:{name} has no text for {split}")
+    return lines
 
 
-def _line(text):
+def tfds_pairs(name, split, languages, data_dir=()):
+    """Reads the sentence pairs of a split of a TensorFlow Dataset.
+
+    Args:
+        name: name of a dataset with a feature for each language, such as
+            "ted_hrlr_translate/pt_to_en" or "wmt19_translate/zh-en".
+        split, data_dir: as for `tfds_lines`.
+        languages: names of the two features, such as ("pt", "en").
+
+    Returns:
+        a list of tuples of strings.
+
+    Raises:
+        InputError: as for `tfds_lines`.
+    """
+    examples = _tfds_examples(name, split, languages, data_dir)
+    return [tuple(_one_line(example[language]) for language in languages) for example in examples]
+
+
+def _one_line(text):
     return " ".join(text.decode("utf-8", errors="replace").split("\n")).strip()
 
 
-def tfds_lines(name, split, data_dir=""):
-    """The text of a split of a TensorFlow Dataset, as lines.
-
-    Where the set has no validation or test split, the last twentieth of `train` (and the one before
-    it) stands in for it. Of wiki40b the section marks are dropped and the paragraphs kept.
-
-    Args:
-        name: such as "tiny_shakespeare" or "wiki40b/en"; it has a feature "text".
-        split: "train", "valid" or "test".
-        data_dir: where TFDS keeps its data; its own default where empty.
-
-    Raises:
-        InputError: there is no such set, it has no text, or none for this split, or it is not on disk
-            and cannot be fetched.
-    """
-    result = []
-    for example in _tfds(name, split, ["text"], data_dir):
-        text = example["text"].decode("utf-8", errors="replace").replace("_NEWLINE_", "\n")
-        text = text.replace("\r\n", "\n").strip("\n")
-        result += [t for t in text.split("\n") if not t.startswith("_START_")]
-    if not result:
-        raise InputError(f"tfds:{name} has no text for {split}")
-    return result
-
-
-def _tfds(name, split, features, data_dir):
-    """The examples of a split, dicts of bytes; for `tfds_lines` and `tfds_pairs`."""
+def _tfds_examples(name, split, features, data_dir):
+    """Returns the examples of a split, dicts of bytes."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
-    downloader.MAX_RETRIES = 0  # without a network, TFDS would try for 200 s
+    if len(data_dir) > 1:
+        raise InputError("--data-dir takes one folder when --source is tfds:<name>")
+    downloader.MAX_RETRIES = 0  # without a network, TFDS would retry for 200 s
     try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
+        builder = tfds.builder(name, data_dir=data_dir[0] if data_dir else None)
         builder.download_and_prepare()
-    except Exception as error:  # TFDS raises a dozen kinds
+    except Exception as error:  # TFDS raises many types
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"tfds:{name} is not to be had ({first}): check the name and the network, or prepare it "
+            f"tfds:{name} is not available ({first}): check the name and the network, or prepare it "
             f"on another machine with `tfds build {name}` and name its folder with --data-dir"
         ) from None
-    has = builder.info.features
-    missing = [feature for feature in features if feature not in has]
+    available = builder.info.features
+    missing = [feature for feature in features if feature not in available]
     if missing:
         raise InputError(
-            f"tfds:{name} has no feature {' or '.join(map(repr, missing))}, only {', '.join(has)}"
+            f"tfds:{name} has no feature {' or '.join(map(repr, missing))}. "
+            f"Its features: {', '.join(available)}"
         )
     try:
-        dataset = builder.as_dataset(split=_slice(builder.info.splits, split))
-    except ValueError:  # the set has no `train`, or is so small that nothing is left for a split
+        dataset = builder.as_dataset(split=_tfds_split(builder.info.splits, split))
+    except ValueError:  # there is no `train`, or it is too small to be divided
         raise InputError(f"tfds:{name} has no text for {split}") from None
     return tfds.as_numpy(dataset)
 
 
-def _slice(splits, split):
-    """TFDS's name of one of our splits, cut out of `train` where the set lacks it."""
-    theirs = {"train": "train", "valid": "validation", "test": "test"}
-    missing = [s for s in ("valid", "test") if theirs[s] not in splits]
-    cuts = {s: f"train[{95 - 5 * i}%:{100 - 5 * i}%]" for i, s in enumerate(missing)}
+def _tfds_split(available, split):
+    """Returns the TFDS name of a split; a part of `train` where the dataset lacks the split."""
+    tfds_names = {"train": "train", "valid": "validation", "test": "test"}
+    missing = [name for name in ("valid", "test") if tfds_names[name] not in available]
+    parts = {name: f"train[{95 - 5 * i}%:{100 - 5 * i}%]" for i, name in enumerate(missing)}
     if split == "train" and missing:
         return f"train[:{100 - 5 * len(missing)}%]"
-    return cuts.get(split, theirs[split])
-
-
-def sha256(text_lines):
-    """SHA-256 of lines as a file that ends each with "\\n" would have it."""
-    digest = hashlib.sha256()
-    for line in text_lines:
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+    return parts.get(split, tfds_names[split])

@@ -1,4 +1,4 @@
-"""From a model in memory to a version folder that a server may load: write, check, compare, promote."""
+"""Exports a model to a version folder that a server can load: write, check, compare, promote."""
 
 import contextlib
 import os
@@ -9,17 +9,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
+import tyro
 from tensorflow.core.protobuf import saved_model_pb2
 
 from shared.errors import InputError
 from shared.files import read_json, write_json
 from shared.serving import check_export
 
-# What an exported graph may be made of: kernels that every TensorFlow and TF Serving binary has on
-# a CPU, without side effects. An op that is missing here and meets that is added by hand.
+# The ops that an exported graph may contain: every TensorFlow and TF Serving binary has a CPU kernel
+# for them, and they have no side effects. An op that satisfies this may be added by hand.
 OPS = set(
     """
     Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp Assert
@@ -53,81 +55,135 @@ OPS = set(
     StatelessRandomUniformV2 StatelessRandomUniformIntV2 StatelessRandomUniformFullIntV2
     StatelessRandomGetKeyCounter
     StatelessRandomGetAlg
-    """.split()  # noqa: SIM905 (as lines it would be a page and a half)
+    """.split()  # noqa: SIM905 (a list would be a page and a half)
 )
 
 
-def write(server, folder, card):
-    """Writes `server` to `folder` and proves that it serves.
-
-    Beside the graph go `assets.extra/model_card.json` and `tf_serving_warmup_requests`, which TF
-    Serving plays at load. Then the graph is searched (`problems`), and a fresh process without our
-    code answers `server.sample_requests()` from the folder through the TF1 Session path, as TF Serving
-    loads; its answers are compared with those of the model in memory.
+def main(package, write, argv=None, example='"some text"'):
+    """The command of an app's export.py: checks the model of a finished run and promotes it.
 
     Args:
-        server: the app's `Server`: `endpoints`, functions by signature, and `requests()`.
-        folder: a folder that does not exist.
-        card: what a user should know, a dict for JSON.
+        package: package of the app, such as "apps.language_model".
+        write: `export.write(run, folder, **card)` of the app.
+        argv: list of arguments; None reads those of the process.
+        example: an input for the command that is printed at the end, such as '"some text"' or
+            "@photo.jpg".
 
     Raises:
-        RuntimeError: the export has a defect; the message says which.
+        InputError: there is no finished run of this app.
+    """
+    from shared.training import runs  # which imports this module
+
+    def command(
+        run: Annotated[pathlib.Path, tyro.conf.Positional],
+        name: str = "",
+        to: pathlib.Path = pathlib.Path("saved_models"),
+    ):
+        """Export a finished run.
+
+        Args:
+            run: folder of the run
+            name: name of the model [default: <app>, or <app>_<preset>]
+            to: folder of all models
+        """
+        finished = runs.load(run, package)
+        base = to / (name or finished.name)
+        test = finished.metrics["test"]
+        folder = promote(lambda partial: write(finished, partial, test=test), base)
+        print(f"{folder}\nnext: python -m shared.predict {base} {example}")
+
+    tyro.cli(command, prog=f"python -m {package}.export", args=argv)
+
+
+def write(server, folder, card):
+    """Writes a SavedModel of `server` to `folder` and checks that it can be served.
+
+    Beside the graph, `assets.extra` gets `model_card.json` and `tf_serving_warmup_requests`, which TF
+    Serving runs when it loads the model. Then the graph is searched for `problems`, and a fresh process
+    without our code loads the folder through the TF1 Session path, as TF Serving does, and answers
+    `server.sample_requests()`. Its answers are compared with those of the model in memory.
+
+    Args:
+        server: the `Server` of the app, a `tf.Module` with `endpoints`, {signature: `tf.function`}, and
+            `sample_requests()`, {signature: {input: array}}. Tables that the endpoints use are its
+            attributes; model variables need not be.
+        folder: a folder that does not exist.
+        card: the model card, a dict for JSON.
+
+    Raises:
+        RuntimeError: the export has a defect, which the message names.
     """
     folder = pathlib.Path(folder)
+    # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables can be saved.
+    server.variables_of_endpoints = _variables(server.endpoints)
     tf.saved_model.save(server, str(folder), signatures=server.endpoints)
     requests = server.sample_requests()
     _write_warmup(requests, folder)
-    found = problems(folder)
-    if found:
-        raise RuntimeError(f"the export cannot be served: {'; '.join(found)}")
-    ours = {
+    defects = problems(folder)
+    if defects:
+        raise RuntimeError(f"the export cannot be served: {'; '.join(defects)}")
+    expected = {
         name: {key: t.numpy() for key, t in fn(**_tensors(requests[name])).items()}
         for name, fn in server.endpoints.items()
     }
-    theirs = _fresh(folder, requests)
-    latency = theirs.pop("latency_ms")
-    for name in ours:
-        for key in ours[name]:
-            _compare(f"{name}.{key}", ours[name][key], theirs[name][key])
+    answers = _answers_of_a_fresh_process(folder, requests)
+    latency = answers.pop("latency_ms")
+    for name, outputs in expected.items():
+        for key in outputs:
+            _compare(f"{name}.{key}", outputs[key], answers[name][key])
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     card = {**card, "megabytes": round(size / 1e6, 2), "latency_ms": round(latency, 2)}
     write_json(folder / "assets.extra" / "model_card.json", card)
 
 
-def promote(make, base):
-    """Lets `make(folder)` build a version, and shows it to servers only when it is whole.
+def _variables(endpoints):
+    """All variables that the endpoints use, trainable or frozen, each once."""
+    variables = {}
+    for function in endpoints.values():
+        for variable in function.get_concrete_function().graph.variables:
+            variables[variable.ref()] = variable
+    return list(variables.values())
 
-    A server that watches `base` sees folders whose name is a number: the half-made one has another
-    name, and a rename is atomic.
+
+def sample_batch(*texts):
+    """Returns inputs for `sample_requests()`: an array of bytes objects (batch,) of texts or bytes."""
+    return np.array([t if isinstance(t, bytes) else t.encode() for t in texts], object)
+
+
+def promote(make, base):
+    """Writes the next version of a model and makes it visible to servers when it is complete.
+
+    A server that watches `base` loads folders whose name is a number. An incomplete version has another
+    name, and the rename at the end is atomic.
 
     Args:
-        make: a function that writes a SavedModel into the folder it is given.
+        make: function that writes a SavedModel into the folder that it is given.
         base: `saved_models/<name>`.
 
     Returns:
-        the new version's folder: `base/1`, or the number after the highest there.
+        the folder of the new version: `base/1`, or the number after the highest one.
     """
     base = pathlib.Path(base)
     base.mkdir(parents=True, exist_ok=True)
     try:
-        with _alone(base), tempfile.TemporaryDirectory(prefix=".half-", dir=base) as half:
-            for debris in set(base.glob(".half-*")) - {pathlib.Path(half)}:  # of killed exports
-                shutil.rmtree(debris, ignore_errors=True)
-            make(pathlib.Path(half, "model"))
+        with _locked(base), tempfile.TemporaryDirectory(prefix=".partial-", dir=base) as partial:
+            for path in set(base.glob(".partial-*")) - {pathlib.Path(partial)}:  # of killed exports
+                shutil.rmtree(path, ignore_errors=True)
+            make(pathlib.Path(partial, "model"))
             version = base / str(1 + max(map(int, versions(base)), default=0))
-            os.rename(pathlib.Path(half, "model"), version)
+            os.rename(pathlib.Path(partial, "model"), version)
     finally:
         if not os.listdir(base):
-            base.rmdir()  # nothing came of it
+            base.rmdir()
     return version
 
 
 @contextlib.contextmanager
-def _alone(base):
-    """Waits until no other export works in `base`: it would take its half for debris."""
+def _locked(base):
+    """Waits until no other export works in `base`: this one would remove its incomplete version."""
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows
+    except ImportError:  # Windows has no such locks
         yield
         return
     handle = os.open(base, os.O_RDONLY)
@@ -139,89 +195,90 @@ def _alone(base):
 
 
 def versions(base):
-    """The names of the version folders in `base`."""
+    """Returns the names of the version folders in `base`."""
     return [p.name for p in pathlib.Path(base).glob("*") if p.is_dir() and p.name.isdecimal()]
 
 
 def problems(folder):
-    """What would keep a SavedModel from being served: a list of sentences, empty when all is well.
+    """Returns what would keep a SavedModel from being served: a list of sentences, empty if nothing.
 
-    An op outside `OPS`; a function that XLA must compile, which TF Serving refuses at the first
-    request; an absolute path; an input or output whose first dimension is not a free batch.
+    Problems are: an op outside `OPS`; a function that XLA must compile, which TF Serving refuses at the
+    first request; an absolute path; an input or output whose first dimension is not a free batch.
     """
     content = pathlib.Path(folder, "saved_model.pb").read_bytes()
     proto = saved_model_pb2.SavedModel.FromString(content)
-    found, strings = [], set()
+    defects, strings = [], set()
     for graph in proto.meta_graphs:
         functions = graph.graph_def.library.function
         nodes = [*graph.graph_def.node, *(n for f in functions for n in f.node_def)]
         strings |= {a.s.decode(errors="replace") for n in nodes for a in n.attr.values()}
         constants = [n.attr["value"].tensor for n in nodes if n.op == "Const"]
         strings |= {s.decode(errors="replace") for t in constants for s in t.string_val}
-        strange = sorted({n.op for n in nodes} - OPS - {f.signature.name for f in functions})
-        if strange:
-            found.append(f"ops that are not on the list: {', '.join(strange)}")
+        unknown = sorted({n.op for n in nodes} - OPS - {f.signature.name for f in functions})
+        if unknown:
+            defects.append(f"ops that are not on the list: {', '.join(unknown)}")
         compiled = [*functions, *nodes]
         if any(x.attr["_XlaMustCompile"].b for x in compiled if "_XlaMustCompile" in x.attr):
-            found.append("a function is marked _XlaMustCompile")
+            defects.append("a function is marked _XlaMustCompile")
         for name, signature in graph.signature_def.items():
             if name.startswith("__"):
                 continue
             for key, tensor in [*signature.inputs.items(), *signature.outputs.items()]:
                 shape = tensor.tensor_shape
                 if shape.unknown_rank or not shape.dim or shape.dim[0].size != -1:
-                    found.append(f"{name}.{key} is not batch-first")
-    # Names of nodes are full of slashes: only strings can be paths.
+                    defects.append(f"{name}.{key} is not batch-first")
+    # Only strings can be paths: names of nodes contain slashes too.
     here = (os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), sys.prefix)
     folders = "|".join(re.escape(path) for path in here if len(path) > 1)
     absolute = re.compile(rf"(?:^|(?<=_))/\w[^/]*/.*|(?<![\w./-])(?:{folders})(?![\w.-]).*")
     leaks = sorted({m[0] for m in map(absolute.search, strings) if m})
     if leaks:
-        found.append(f"the graph names folders of this machine: {', '.join(leaks)}")
-    return found
+        defects.append(f"the graph names folders of this machine: {', '.join(leaks)}")
+    return defects
 
 
 def card_of(folder, package=None):
-    """The model card of a SavedModel, of the app in `package` if that is given.
+    """Reads the model card of a SavedModel.
 
     Args:
         folder: a version, or the folder that holds versions.
-        package: such as "apps.language_model".
+        package: package of the app that the model must belong to; None accepts all.
 
     Raises:
-        InputError: there is no SavedModel of ours, or it is another app's.
+        InputError: there is no SavedModel of this project, or it belongs to another app.
     """
     folder = pathlib.Path(folder)
     if versions(folder):
         folder = folder / max(versions(folder), key=int)
     path = folder / "assets.extra" / "model_card.json"
     if not path.is_file():
-        raise InputError(f"{folder}: no model exported by this project (it lacks {path.name})")
+        raise InputError(f"{folder} is not a model exported by this project: it has no {path.name}")
     card = read_json(path)
     if package and card["app"] != package.rpartition(".")[2]:
         raise InputError(f"{folder} is a model of {card['app']}, not of {package}")
     return card
 
 
-def _fresh(folder, requests):
+def _answers_of_a_fresh_process(folder, requests):
     with tempfile.TemporaryDirectory() as scratch:
         names = [os.path.join(scratch, name) for name in ("requests", "answers")]
         with open(names[0], "wb") as file:
             pickle.dump(requests, file)
         command = [sys.executable, "-I", check_export.__file__, str(folder), *names]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
+            last = (process.stderr.strip().splitlines() or ["the process was killed"])[-1]
             raise RuntimeError(f"the export does not run in a fresh process: {last}")
         with open(names[1], "rb") as file:
             return pickle.load(file)
 
 
-def _compare(name, ours, theirs):
-    if ours.dtype.kind != "f":
-        same = ours.tolist() == theirs.tolist()
+def _compare(name, expected, answer):
+    if expected.dtype.kind != "f":
+        same = expected.tolist() == answer.tolist()
     else:
-        same = ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        close = {"rtol": 1e-4, "atol": 1e-4}
+        same = expected.shape == answer.shape and np.allclose(expected, answer, **close)
     if not same:
         raise RuntimeError(f"{name} differs between the model in memory and the export")
 

@@ -6,12 +6,13 @@
     gamma(h)   = (D_1 N_1(h .) + D_2 N_2(h .) + D_3 N_3(h .)) / c(h .)
     D_j        = j - (j + 1) Y n_{j+1} / n_j             Y = n_1 / (n_1 + 2 n_2); D(0) = 0
 
-The count c(g) is how often the n-gram g occurs, for the highest order; for the lower ones, how many
-different words occur before it. Of one order, n_j n-grams have c = j; N_j(h .) words w have
-c(h w) = j; N_3 and D_3 are of c >= 3. After an h that was never seen, p_n is p_{n-1}.
+For the highest order, the count c(g) is the number of occurrences of the n-gram g; for lower orders it
+is the number of different words that occur before g. n_j is the number of n-grams of one order with
+c = j; N_j(h .) is the number of words w with c(h w) = j; N_3 and D_3 stand for c >= 3. If h was not
+seen, p_n is p_{n-1}.
 
-Sentences begin with a symbol <s>, which is context and never predicted. An n-gram that begins with
-it has nothing before it, so its c is how often it occurs (the convention of SRILM and KenLM).
+Each sentence begins with a symbol <s>, which is context and is never predicted. No word occurs before
+an n-gram that begins with <s>, so its c is its number of occurrences, as in SRILM and KenLM.
 
 S. F. Chen and J. Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling",
 TR-10-98, Harvard University, 1998 (D_j is its eq. 26), and Computer Speech & Language 13, 1999.
@@ -23,18 +24,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Larger than the key of any n-gram, so that a search for one always ends inside the table.
+# Larger than the key of any n-gram, so that searchsorted always returns a row of the table.
 _UNSEEN_KEY = np.iinfo(np.int64).max
 
 
 def discounts(counts):
-    """The amounts that modified Kneser-Ney takes from the n-grams of one order.
+    """Computes the discounts of one order: what is subtracted from the count of each n-gram.
 
-    Where the formula cannot be used (one of n_1 to n_4 is zero) or gives a D_j <= 0, as on tiny
-    or artificial data, all three are the fallback of KenLM: 0.5, 1 and 1.5.
+    If the formula is undefined (one of n_1 to n_4 is zero) or gives a D_j <= 0, as on very small data,
+    the discounts are 0.5, 1 and 1.5, as in KenLM.
 
     Args:
-        counts: int64[n-grams], the c of each n-gram; zeros are not counted.
+        counts: int64[n-grams], the c of each n-gram; zeros are ignored.
 
     Returns:
         float64[4]: D_0 = 0, D_1, D_2, and D_3 for counts of 3 and more.
@@ -51,81 +52,88 @@ def discounts(counts):
 
 @dataclass(frozen=True, eq=False)
 class KneserNey:
-    """A fitted model; made by `KneserNey.fit`.
+    """A fitted n-gram model; created by `KneserNey.fit`.
 
-    The tables are lists over the order n, from 0, the order of the empty n-gram. An n-gram's key is
-    `row of its first n - 1 words * (vocabulary_size + 1) + its last word`, which fits 63 bits
-    whatever the order. The last row of each table stands for all that was not seen.
+    The tables are lists over the order n, from 0, the order of the empty n-gram. The key of an n-gram is
+    `row of its first n - 1 words * (vocabulary_size + 1) + its last word`, which fits into 63 bits for
+    any order. The last row of each table stands for all n-grams that were not seen.
 
     Attributes:
         order: the n of the longest n-grams.
         vocabulary_size: V; words are 0 to V - 1, and V is <s> in the keys.
-        end: the word that ends a sentence, or None for running text, which has no <s>.
+        end_id: the word that ends a sentence, or None for running text, which has no <s>.
         keys: `order + 1` arrays int64[rows], ascending; the last key is 2^63 - 1.
-        alpha: `order + 1` arrays float64[rows], the share of each n-gram in p_n; 0 in the last row.
-        gamma: `order` arrays float64[rows], the weight of p_n after each n-gram; 1 in the last row.
+        alpha: `order + 1` arrays float64[rows], the alpha of each n-gram; 0 in the last row.
+        gamma: `order` arrays float64[rows], the weight of p_{n-1} after each n-gram; 1 in the last row.
+
+    Example:
+
+    >>> text = [2, 3, 0, 2, 4, 0]  # "the cat </s> the dog </s>"
+    >>> model = KneserNey.fit(text, order=2, vocabulary_size=5, end_id=0)
+    >>> np.exp(model.log_prob([2, 3, 0])).round(3)
+    array([0.6 , 0.35, 0.65])
     """
 
     order: int
     vocabulary_size: int
-    end: int | None
+    end_id: int | None
     keys: list = field(repr=False)
     alpha: list = field(repr=False)
     gamma: list = field(repr=False)
 
     @classmethod
-    def fit(cls, ids, order, vocabulary_size, end=None):
-        """Counts every n-gram of a text, without cut-offs.
+    def fit(cls, ids, order, vocabulary_size, end_id=None):
+        """Fits a model to all n-grams of a text, without a minimum count.
 
         Args:
             ids: integer[tokens], the words of the text, sentence after sentence.
             order: int >= 1, the n of the longest n-grams.
-            vocabulary_size: int >= 1, how many words there are, seen or not.
-            end: the word that ends each sentence, itself predicted; None for running text.
+            vocabulary_size: int >= 1, the number of words, including those that do not occur.
+            end_id: the word that ends each sentence, which is predicted too; None for running text.
 
         Returns:
             A `KneserNey`.
 
         Raises:
-            ValueError: `order`, `vocabulary_size` or `end` is out of range, or `ids` is empty, is
-                not a vector of integers, or has a word outside the vocabulary.
+            ValueError: `order`, `vocabulary_size` or `end_id` is out of range, or `ids` is empty, is
+                not a vector of integers, or contains a word outside the vocabulary.
         """
         order, v = operator.index(order), operator.index(vocabulary_size)
         if order < 1:
             raise ValueError(f"`order` must be at least 1; received {order}")
         if v < 1:
             raise ValueError(f"`vocabulary_size` must be at least 1; received {v}")
-        if end is not None and not 0 <= operator.index(end) < v:
-            raise ValueError(f"`end` must be None or from 0 to {v - 1}; received {end}")
-        words = _symbols(ids, v, end)
+        if end_id is not None and not 0 <= operator.index(end_id) < v:
+            raise ValueError(f"`end_id` must be None or from 0 to {v - 1}; received {end_id}")
+        words = _symbols(ids, v, end_id)
         if not words.size:
             raise ValueError("`ids` must have at least one word; received none")
 
         # Row 0 of order 0 is the empty n-gram, the context of every unigram.
-        keys, counts, begins = [np.zeros(1, np.int64)], [None], [None]
+        keys, counts, starts = [np.zeros(1, np.int64)], [None], [None]
         context = row = np.zeros(len(words), np.int64)
         for n in range(1, order + 1):
-            at = np.flatnonzero(context < len(keys[n - 1]))
+            positions = np.flatnonzero(context < len(keys[n - 1]))
             key, first, inverse, count = np.unique(
-                context[at] * (v + 1) + words[at],
+                context[positions] * (v + 1) + words[positions],
                 return_index=True,
                 return_inverse=True,
                 return_counts=True,
             )
             if n == 1:
-                begin = key == v
-                count[begin] = 0  # <s> is never predicted
+                is_start = key == v
+                count[is_start] = 0  # <s> is never predicted
             else:
-                begin = begins[n - 1][key // (v + 1)]
-                # Without its first word, an n-gram is the (n-1)-gram that ends at the same place.
-                before = np.bincount(row[at[first]], minlength=len(keys[n - 1]))
-                counts[n - 1] = np.where(begins[n - 1], counts[n - 1], before)
+                is_start = starts[n - 1][key // (v + 1)]
+                # An n-gram without its first word is the (n-1)-gram that ends at the same position.
+                predecessors = np.bincount(row[positions[first]], minlength=len(keys[n - 1]))
+                counts[n - 1] = np.where(starts[n - 1], counts[n - 1], predecessors)
             row = np.full(len(words), len(key))
-            row[at] = inverse
+            row[positions] = inverse
             context = _contexts(row, words, v, len(key))
             keys.append(key)
             counts.append(count)
-            begins.append(begin)
+            starts.append(is_start)
 
         alpha, gamma = [np.array([1 / v, 0.0])], []
         for n in range(1, order + 1):
@@ -133,28 +141,29 @@ class KneserNey:
             d = discounts(counts[n])[np.minimum(counts[n], 3)]
             rows = len(keys[n - 1]) + 1
             total = np.bincount(h, weights=counts[n], minlength=rows)
-            held = np.bincount(h, weights=d, minlength=rows)
-            # A total of 0: nothing came after h, which may end the text; p_{n-1} stands alone.
-            gamma.append(np.divide(held, total, out=np.ones(rows), where=total > 0))
+            discounted = np.bincount(h, weights=d, minlength=rows)
+            # A total of 0: no word follows h, because it ends the text; p_n is p_{n-1}.
+            gamma.append(np.divide(discounted, total, out=np.ones(rows), where=total > 0))
             alpha.append(np.append((counts[n] - d) / np.maximum(total, 1)[h], 0.0))
         keys = [np.append(key, _UNSEEN_KEY) for key in keys]
-        return cls(order, v, None if end is None else int(end), keys, alpha, gamma)
+        return cls(order, v, None if end_id is None else int(end_id), keys, alpha, gamma)
 
     def log_prob(self, ids):
-        """The log probability of each word of a text, given those before it in its sentence.
+        """Computes the log-probability of each word of a text, given the words before it.
 
         Args:
-            ids: integer[tokens], as for `fit`; may be empty, and may lack the last sentence's end.
-                The first word of a sentence is given <s>, that of a running text has no context.
+            ids: integer[tokens], as for `fit`; may be empty, and the last sentence may lack its end.
+                The context begins at <s>, at the start of the sentence; in running text, at the start
+                of `ids`.
 
         Returns:
             float64[tokens], natural logarithms; `exp(-mean)` is the perplexity.
 
         Raises:
-            ValueError: `ids` is not a vector of integers or has a word outside the vocabulary.
+            ValueError: `ids` is not a vector of integers or contains a word outside the vocabulary.
         """
         v = self.vocabulary_size
-        words = _symbols(ids, v, self.end)
+        words = _symbols(ids, v, self.end_id)
         p = np.full(len(words), self.alpha[0][0])
         context = np.zeros(len(words), np.int64)
         for n in range(1, self.order + 1):
@@ -167,25 +176,25 @@ class KneserNey:
         return np.log(p[words != v])
 
 
-def _symbols(ids, v, end):
-    """The checked words, int64[symbols], with <s>, which is v, before each sentence."""
+def _symbols(ids, v, end_id):
+    """Checks the words and inserts <s>, which is v, before each sentence; returns int64[symbols]."""
     ids = np.asarray(ids)
     if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
         raise ValueError(
             f"`ids` must be a vector of integers; received {ids.dtype} of shape {ids.shape}"
         )
-    wrong = ids[(ids < 0) | (ids >= v)]
-    if wrong.size:
-        raise ValueError(f"`ids` must be from 0 to {v - 1}; received {wrong[0]}")
+    out_of_range = ids[(ids < 0) | (ids >= v)]
+    if out_of_range.size:
+        raise ValueError(f"`ids` must be from 0 to {v - 1}; received {out_of_range[0]}")
     ids = ids.astype(np.int64)
-    if end is None or not ids.size:
+    if end_id is None or not ids.size:
         return ids
-    starts = np.concatenate([[0], np.flatnonzero(ids[:-1] == end) + 1])
+    starts = np.concatenate([[0], np.flatnonzero(ids[:-1] == end_id) + 1])
     return np.insert(ids, starts, v)
 
 
 def _contexts(row, words, v, unseen):
-    """The row of the n-gram that ends before each word; `unseen` where sentence or text begins."""
+    """Returns the row of the n-gram that ends before each word; `unseen` at the start of a sentence."""
     context = np.concatenate([[unseen], row[:-1]])[: len(row)]
     context[words == v] = unseen
     return context

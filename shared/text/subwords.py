@@ -1,13 +1,13 @@
-"""Subwords: pieces of words, found by `tokenizers` and cut inside the graph.
+"""Subwords: pieces of words, trained with the `tokenizers` package and encoded inside the graph.
 
-A word is what white space separates, and it begins with the space before it: joining all pieces gives
-the text back, runs of white space aside. No other normalisation, and no cut at punctuation that could
-not be undone.
+Words are separated by white space, and each word begins with the space before it. Joining all pieces
+therefore restores the text, except that a run of white space becomes one space. There is no other
+normalisation, and words are not split at punctuation, which could not be undone.
 
     " the", " Don", "au", "dampf", "schiff", "."
 
-Sources: Sennrich et al. 2016 (byte-pair encoding, by which pieces are found), Schuster & Nakajima 2012
-and Wu et al. 2016 (WordPiece: greedy longest match, by which words are cut).
+References: Sennrich et al. 2016 (byte-pair encoding, which trains the pieces); Schuster & Nakajima 2012
+and Wu et al. 2016 (WordPiece: greedy longest match, which encodes words).
 """
 
 import collections
@@ -18,27 +18,26 @@ import tensorflow as tf
 
 from shared.errors import InputError
 
-END, UNKNOWN = 0, 1  # their ids, in every vocabulary
-END_TOKEN, UNKNOWN_TOKEN = "</s>", "<unk>"  # which are no pieces
+END, UNKNOWN = 0, 1  # ids of the special tokens, in every vocabulary
+END_TOKEN, UNKNOWN_TOKEN = "</s>", "<unk>"
 
 
-def count(words, size, min_count=1):
-    """Finds the pieces that cut `words` best.
+def train(words, size, min_count=1):
+    """Trains the pieces that encode `words` with the fewest tokens.
 
-    Pieces do not reach over the border of letters and punctuation, though a word holds both: "dog." and
-    "dog," share " dog".
+    No piece contains both letters and punctuation, although a word can: "dog." and "dog," share " dog".
 
     Args:
-        words: {word: how often it comes}.
-        size: number of pieces, with the two special tokens.
-        min_count: two pieces that stand side by side less often are not joined.
+        words: {word: number of occurrences}.
+        size: maximum number of pieces, plus 2 for the special tokens.
+        min_count: pairs of pieces that occur less often are not merged.
 
     Returns:
-        {piece: how often it comes in `words`}, `size` - 2 of them at most; every character of `words`
-        is one, if there is room for all.
+        {piece: number of occurrences in `words`}. Every character of `words` is a piece, unless `size` is
+        too small.
 
     Raises:
-        InputError: there is no `size`, or `tokenizers` is not installed.
+        InputError: `size` is None, or `tokenizers` is not installed.
     """
     if size is None:
         raise InputError("subwords need a --vocabulary-size, such as 8000")
@@ -60,12 +59,12 @@ def count(words, size, min_count=1):
 
 
 def _is_letter(character):
-    """Whether it is a letter, a digit, or a mark on one, such as a vowel of Hindi."""
+    """Returns whether a character is a letter, a digit or a combining mark, such as a Hindi vowel."""
     return unicodedata.category(character)[0] in "LNM"
 
 
 def _wordpiece(size, min_count):
-    """An empty model of `tokenizers` and its trainer."""
+    """Returns an untrained WordPiece tokenizer of `tokenizers` and its trainer."""
     try:
         import tokenizers
     except ImportError:
@@ -83,48 +82,54 @@ def _wordpiece(size, min_count):
     return tokenizers.Tokenizer(model), trainer
 
 
-def encode(words, table, longest):
-    """Cuts words into pieces: the longest that fits, from the left. Core ops only.
+def encode(words, table, max_piece_length):
+    """Splits words into pieces: from left to right, always the longest piece that matches.
 
-    A character that is no piece becomes `UNKNOWN`, and the rest of its word is cut all the same.
+    A character that no piece matches becomes `UNKNOWN`, and encoding continues after it.
 
     Args:
-        words: string (words,), valid UTF-8, without white space; "</s>" is the token.
-        table: a lookup table of string to int64 id, `UNKNOWN` where it has none.
-        longest: of the pieces, in characters.
+        words: string (words,), valid UTF-8 without white space; the word "</s>" becomes `END`.
+        table: a lookup table from string to int64 id, with `UNKNOWN` as its default value.
+        max_piece_length: length of the longest piece, in characters.
 
     Returns:
-        ids, ragged int64 (words, pieces).
+        ids: ragged int64 (words, pieces).
     """
-    end = words == END_TOKEN
+    is_end = words == END_TOKEN
     words = " " + words
-    size = tf.strings.length(words, "UTF8_CHAR")
-    lengths = tf.range(longest, 0, -1)
+    word_lengths = tf.strings.length(words, "UTF8_CHAR")
+    lengths = tf.range(max_piece_length, 0, -1)
 
-    def going(at, rows, ids):
-        return tf.reduce_any(at < size)
+    def any_unfinished(position, rows, ids):
+        return tf.reduce_any(position < word_lengths)
 
-    def body(at, rows, ids):
-        left = tf.where(at < size)[:, 0]  # the words that are not at their end
-        now, rest = tf.gather(at, left), tf.gather(size - at, left)
-        begin, length = tf.meshgrid(now, lengths, indexing="ij")
-        candidates = tf.strings.substr(  # (left, longest)
-            tf.gather(words, left)[:, tf.newaxis], begin, length, "UTF8_CHAR"
+    def add_pieces(position, rows, ids):
+        """Appends one piece of each word that is not at its end; `rows` are the words they belong to."""
+        unfinished = tf.where(position < word_lengths)[:, 0]
+        start = tf.gather(position, unfinished)
+        remaining = tf.gather(word_lengths - position, unfinished)
+        begin, length = tf.meshgrid(start, lengths, indexing="ij")
+        candidates = tf.strings.substr(  # (unfinished, max_piece_length)
+            tf.gather(words, unfinished)[:, tf.newaxis], begin, length, "UTF8_CHAR"
         )
-        found = table.lookup(candidates)
-        fits = found > UNKNOWN
-        first = tf.argmax(fits, axis=1)
-        any_fits = tf.reduce_any(fits, axis=1)
-        # Beyond a word's end, `substr` gives less than it is asked for.
-        taken = tf.where(any_fits, tf.minimum(tf.gather(lengths, first), rest), 1)
-        piece = tf.where(any_fits, tf.gather(found, first, batch_dims=1), UNKNOWN)
-        at = tf.tensor_scatter_nd_add(at, left[:, tf.newaxis], taken)
-        return at, tf.concat([rows, left], 0), tf.concat([ids, piece], 0)
+        candidate_ids = table.lookup(candidates)
+        matches = candidate_ids > UNKNOWN
+        first = tf.argmax(matches, axis=1)
+        any_matches = tf.reduce_any(matches, axis=1)
+        # At the end of a word, `substr` returns fewer characters than requested.
+        step = tf.where(any_matches, tf.minimum(tf.gather(lengths, first), remaining), 1)
+        piece = tf.where(any_matches, tf.gather(candidate_ids, first, batch_dims=1), UNKNOWN)
+        position = tf.tensor_scatter_nd_add(position, unfinished[:, tf.newaxis], step)
+        return position, tf.concat([rows, unfinished], 0), tf.concat([ids, piece], 0)
 
-    ends = tf.where(end)[:, 0]
-    start = tf.where(end, size, 0), ends, tf.fill(tf.shape(ends), tf.constant(END, tf.int64))
-    some = tf.TensorShape([None])
-    _, rows, ids = tf.while_loop(going, body, start, (some, some, some))
+    ends = tf.where(is_end)[:, 0]
+    initial = (
+        tf.where(is_end, word_lengths, 0),
+        ends,
+        tf.fill(tf.shape(ends), tf.constant(END, tf.int64)),
+    )
+    vector = tf.TensorShape([None])
+    _, rows, ids = tf.while_loop(any_unfinished, add_pieces, initial, (vector, vector, vector))
     order = tf.argsort(rows, stable=True)
     return tf.RaggedTensor.from_value_rowids(
         tf.gather(ids, order), tf.gather(rows, order), tf.size(words, tf.int64), validate=False

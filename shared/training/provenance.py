@@ -1,4 +1,4 @@
-"""What a result depends on besides the code: command, versions, machine, commit."""
+"""What a result depends on besides the code: command, versions, machine and commit."""
 
 import dataclasses
 import os
@@ -10,23 +10,27 @@ import subprocess
 import keras
 import tensorflow as tf
 
-PLACES = ("data_dir",)  # settings that say where the data lies: its hash says what it is
+PLACES = ("data_dir",)  # settings that say where the data is; its hash says what it is
 
 
 def command(app, preset, presets, config):
-    """The training command, with the settings that differ from the preset's."""
+    """Returns the training command, with the settings that differ from those of the preset."""
     words = ["python -m", f"apps.{app}.train", preset]
-    for name, value in dataclasses.asdict(config).items():
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
         flag = "--" + name.replace("_", "-")
-        if name in PLACES and value:
-            words += [flag, "DIR"]
-        elif name not in PLACES and value != getattr(presets[preset], name):
-            words += [flag, str(value)]
+        if name in PLACES:
+            words += [flag, *["DIR"] * len(value)] if value else []
+        elif value != getattr(presets[preset], name):
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            else:
+                words += [flag, *map(str, value if isinstance(value, tuple) else [value])]
     return " ".join(words)
 
 
 def versions():
-    """Of Python and the two libraries that compute."""
+    """Returns the versions of Python and of the two libraries that compute."""
     return {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
@@ -35,12 +39,12 @@ def versions():
 
 
 def hardware():
-    """The machine in words: processor, cores, GPUs."""
+    """Returns a description of the machine: processor, number of cores, GPUs."""
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         text = pathlib.Path("/proc/cpuinfo").read_text(errors="replace")
-        found = re.search(r"model name\s*:\s*(.*)", text)
-        name = found.group(1) if found else name
+        model = re.search(r"model name\s*:\s*(.*)", text)
+        name = model.group(1) if model else name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [
         tf.config.experimental.get_device_details(d).get("device_name", "GPU")
@@ -50,7 +54,7 @@ def hardware():
 
 
 def commit():
-    """The commit of this checkout, with a + where files differ from it; None outside of git."""
+    """Returns the commit of this checkout, with a + if files were changed; None outside of git."""
 
     def git(*words):
         root = pathlib.Path(__file__).parents[2]

@@ -1,19 +1,19 @@
-"""A run's folder: what was asked, how far it came, and how to go on as if nothing had happened.
+"""The folder of a training run: settings, assets, checkpoints and results.
 
     runs/<app>/<preset>/
         run.json          app, preset, every setting, SHA-256 of the data, versions
-        vocabulary.txt    written by the app's data.load
+        assets/           what is fitted on the training split: vocabularies, tables, statistics
         checkpoints/      variables of model and optimizer, and the position in the data
-        best.keras        the model of the best epoch so far
-        metrics.json      the learning curve, and at the end the test result
-        curve.png, logs/  the same, to look at: a picture, TensorBoard
-        predictions.jsonl the test examples one by one, as the SavedModel answered them
-        saved_model/      the SavedModel of best.keras, on which the test result was computed
+        best.keras        the model with the best validation loss
+        metrics.json      the history of the epochs and, at the end, the test result
+        curve.png, logs/  the history as a picture and for TensorBoard
+        predictions.jsonl the answers of the SavedModel to the test examples
+        saved_model/      the SavedModel of best.keras, which computed the test result
 
-A checkpoint holds every variable of the model (random seeds and metrics among them) and of the
-optimizer, and a small JSON state. The order of batches is a function of (seed, epoch), so (epoch, step)
-says all about the data. Two things that Keras offers do not do: `BackupAndRestore` repeats batches,
-and `fit` over a checkpointed iterator raises.
+A checkpoint holds every variable of the model (with those of random seeds and metrics) and of the
+optimizer, and a small JSON state. The order of the batches is a function of (seed, epoch), so that
+(epoch, step) is the position in the data. Keras has no replacement for this: `BackupAndRestore`
+repeats batches, and `fit` over a checkpointed iterator raises an error.
 """
 
 import dataclasses
@@ -32,17 +32,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared import plots
+from shared import cli, plots, results
+from shared.data.splits import digests
 from shared.errors import InputError
-from shared.files import read_json, write_json, write_text
+from shared.files import read_json, write_json
+from shared.serving.export import promote, versions
 from shared.training import provenance
-from shared.training.callbacks import Recorder
+from shared.training.callbacks import RunCallback
 
-NOTHING_YET = {"lock", ".run.json.half"}  # what a kill may leave before there is a run
+# What an interruption may leave in the folder before there is a run.
+BEFORE_A_RUN = {"lock", ".run.json.partial"}
 
 
 class RunFolder:
-    """A run read from its folder, for export and evaluation."""
+    """A run that is read from its folder, for export and evaluation."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -50,13 +53,13 @@ class RunFolder:
 
     @property
     def name(self):
-        """What its model is called: two presets never become versions of one another."""
+        """Name of the exported model: `<app>`, or `<app>_<preset>` for other presets than `default`."""
         app, preset = self.about["app"], self.about["preset"]
         return app if preset == "default" else f"{app}_{preset}"
 
     @property
     def metrics(self):
-        """The content of metrics.json; empty before the first epoch's end."""
+        """Content of metrics.json; empty before the end of the first epoch."""
         path = self.path / "metrics.json"
         return read_json(path) if path.exists() else {}
 
@@ -65,54 +68,71 @@ class RunFolder:
         """Whether the test result is recorded."""
         return "test" in self.metrics
 
+    def config_of(self, kind):
+        """Returns the settings of the run as an instance of `kind`, the Config class of the app."""
+        return cli.config_from(kind, self.about["config"], self.path)
+
     def best_model(self):
-        """The model of the best epoch."""
+        """Returns the model of the epoch with the best validation loss."""
         if not (self.path / "best.keras").exists():
             raise InputError(
-                f"{self.path} has no best.keras, for no epoch had a finite validation loss: "
-                "start over with a lower --learning-rate"
+                f"{self.path} has no best.keras, because no epoch had a finite validation loss: "
+                "train again with a lower --learning-rate"
             )
         return keras.saving.load_model(self.path / "best.keras", compile=False)
 
     def card(self, model):
-        """What a user of `model`, the best one, should know: of the model card, a dict for JSON."""
+        """Returns the part of the model card that describes the training of `model`, a dict for JSON."""
+        count = lambda variables: sum(math.prod(v.shape) for v in variables)  # noqa: E731
         return {
             **self.about,
-            "config": {**self.about["config"], **dict.fromkeys(provenance.PLACES, "")},
-            "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "config": {**self.about["config"], **{name: [] for name in provenance.PLACES}},
+            "trainable_parameters": count(model.trainable_variables),
+            "parameters": count(_weights(model)),
             "epochs": len(self.metrics["history"]),
             "seconds": self.metrics["seconds"],
         }
 
 
+@dataclasses.dataclass
+class State:
+    """The progress of a training, saved with each checkpoint."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the current epoch
+    metrics: list = dataclasses.field(default_factory=list)  # values of the metric variables
+    history: list = dataclasses.field(default_factory=list)  # a dict for each finished epoch
+    seconds: float = 0.0  # training time
+    best: float | None = None  # smallest value of the monitored metric
+    epochs_without_improvement: int = 0
+    stopped: bool = False  # whether early stopping has ended the training
+
+
 class Run(RunFolder):
-    """One training, new or resumed.
+    """A training run, new or resumed.
 
     Args:
-        package: the app's, such as "apps.language_model".
+        package: package of the app, such as "apps.language_model".
         preset: name of the preset.
-        presets: the app's PRESETS.
-        config: the app's Config.
+        presets: PRESETS of the app.
+        config: Config of the app.
         options: `cli.Options`.
-        data: {split: SHA-256} of the data.
+        splits: {name: `Split`}.
 
     Raises:
-        InputError: the folder holds a run with other settings or other data, or one that another
-            process is training; nothing is touched.
+        InputError: the folder holds a run with other settings or other data, or another process trains
+            this run; nothing is changed.
     """
 
-    def __init__(self, package, preset, presets, config, options, data):
+    def __init__(self, package, preset, presets, config, options, splits):
         app = package.rpartition(".")[2]
-        self.config, self.options = config, options
-        self.state = {
-            "epoch": 0, "step": 0, "metrics": [], "history": [], "seconds": 0.0,
-            "best": None, "waited": 0, "stopped": False,
-        }  # fmt: skip
+        self.package, self.config, self.options = package, config, options
+        self.splits, self.state = splits, State()
         self.about = {
             "app": app,
             "preset": preset,
             "config": dataclasses.asdict(config),
-            "data": data,
+            "data": digests(splits),
             "init_from": options.init_from and load(options.init_from).name,
             "command": provenance.command(app, preset, presets, config),
             "versions": provenance.versions(),
@@ -122,182 +142,253 @@ class Run(RunFolder):
         if options.dry_run:
             self.path = pathlib.Path(tempfile.mkdtemp())
             weakref.finalize(self, shutil.rmtree, self.path)
-            self._take_vocabularies()
             return
         self.path = pathlib.Path(options.run)
-        signs = ("checkpoints/checkpoint", "best.keras", "metrics.json")
+        progress = ("checkpoints/checkpoint", "best.keras", "metrics.json")
         has_run = (self.path / "run.json").exists()
-        begun = has_run and any((self.path / name).exists() for name in signs)
-        if begun:
-            defaults = {f.name: f.default for f in dataclasses.fields(config)}
-            _same(read_json(self.path / "run.json"), self.about, self.path, defaults)
+        has_progress = has_run and any((self.path / name).exists() for name in progress)
+        if has_progress:
+            _check_same(read_json(self.path / "run.json"), self.about, self.path, config)
         elif self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another --run")
-        elif self.path.is_dir() and not has_run and set(os.listdir(self.path)) - NOTHING_YET:
+        elif self.path.is_dir() and not has_run and set(os.listdir(self.path)) - BEFORE_A_RUN:
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         _lock(self)
-        if not begun:  # nothing is learned yet, so nothing is lost: the settings may still change
-            for file in self.path.glob("vocabulary*"):
-                file.unlink()
+        if not has_progress:  # nothing is lost if the settings change now
+            shutil.rmtree(self.path / "assets", ignore_errors=True)
             write_json(self.path / "run.json", self.about)
-            self._take_vocabularies()
 
-    def _take_vocabularies(self):
-        """With --init-from: the weights mean the tokens of that run."""
-        for file in self.options.init_from.glob("vocabulary*") if self.options.init_from else ():
-            write_text(self.path / file.name, file.read_text(encoding="utf-8"))
+    def assets(self, build, read):
+        """Returns the app's Assets: those of the run, or of the run of `--init-from`, or new ones.
+
+        The weights of a model belong to the vocabularies they were trained with, so `--init-from` takes
+        both. The folder is written whole or not at all.
+
+        Args:
+            build: `data.build_assets(config, train, folder)`, which writes the assets.
+            read: `data.load_assets(config, folder)`.
+        """
+        folder = self.path / "assets"
+        if not folder.exists():
+            partial = self.path / ".assets.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            if self.options.init_from:
+                shutil.copytree(pathlib.Path(self.options.init_from, "assets"), partial)
+            else:
+                partial.mkdir()
+                build(self.config, self.splits["train"], partial)
+            os.rename(partial, folder)
+        return read(self.config, folder)
 
     def restore(self, model):
-        """Brings `model` (compiled and built) to where the run stopped, or to its start.
+        """Restores `model`, compiled and built, from the last checkpoint; or initialises it.
 
         Raises:
-            InputError: `--init-from` is not a run, or its model has other shapes.
+            InputError: `--init-from` is not a run, or the shapes of its model differ.
         """
         self.model = model
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = [v.value for v in (*model.variables, *model.optimizer.variables)]
-        self._python = _JsonState(self.state)
+        self._saved_state = _SavedState(self.state)
         if self.options.init_from:
             self._copy_weights(self.options.init_from)
         if self.options.dry_run:
             return
         folder = self.path / "checkpoints"
-        # A kill in the middle of a save leaves these behind.
-        for debris in [*folder.glob("*_temp*"), *folder.glob("checkpoint.tmp*")]:
-            shutil.rmtree(debris) if debris.is_dir() else debris.unlink()
+        # An interruption in the middle of a save leaves these files.
+        for path in [*folder.glob("*_temp*"), *folder.glob("checkpoint.tmp*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(variables=variables, state=self._python), str(folder), max_to_keep=2
+            tf.train.Checkpoint(variables=variables, state=self._saved_state),
+            str(folder),
+            max_to_keep=2,
         )
         if self._manager.latest_checkpoint:
             self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-            self.state = self._python.state
+            self.state = self._saved_state.state
             self.write_metrics()
-            epoch, step = self.state["epoch"] + 1, self.state["step"]
+            epoch, step = self.state.epoch + 1, self.state.step
             print(f"resuming {self.path} at epoch {epoch}, step {step}", file=sys.stderr)
 
     def epochs(self):
-        """The epochs that are left to train."""
-        while self.state["epoch"] < self.config.epochs and not self.state["stopped"]:
-            before = self.state["epoch"]
+        """Yields the epochs that remain to be trained."""
+        while self.state.epoch < self.config.epochs and not self.state.stopped:
+            before = self.state.epoch
             yield before
             if self.options.dry_run:
                 return
-            if self.state["epoch"] == before:
+            if self.state.epoch == before:
                 raise RuntimeError("fit was called without `run.callbacks()`: no epoch was counted")
 
     def remaining(self, dataset):
-        """What is left of this epoch's batches."""
+        """Returns the batches of this epoch that remain to be trained, a `tf.data.Dataset`."""
         if self.options.dry_run:
             return dataset.take(1)
-        if self.state["step"]:
-            # Keras would make the metrics at the first batch: the Recorder sets them before it.
+        if self.state.step:
+            # Keras would build the metrics at the first batch: RunCallback sets them before that.
             self.model._symbolic_build(data_batch=next(iter(dataset)))
-        return dataset.skip(self.state["step"])
+        return dataset.skip(self.state.step)
 
     def callbacks(self, monitor="val_loss", patience=0):
-        """The callbacks for `fit`, which is called once an epoch; see `Recorder`."""
-        return [] if self.options.dry_run else [Recorder(self, monitor, patience)]
+        """Returns the callbacks for `fit`, which is called once for each epoch; see `RunCallback`."""
+        return [] if self.options.dry_run else [RunCallback(self, monitor, patience)]
 
-    def record(self, test):
-        """Writes the test result, with which the run is finished."""
+    def finish(self, write, evaluate):
+        """Exports the best model, evaluates the SavedModel on the test split and prints the result.
+
+        Args:
+            write: `export.write(run, folder)` of the app.
+            evaluate: `evaluate.evaluate(folder, config, splits, predictions)` of the app.
+        """
+        if self.options.dry_run:
+            print("dry run: one step was trained, nothing was written")
+            return
+        folder = self.path / "saved_model"
+        if not versions(folder):
+            promote(lambda partial: write(self, partial), folder)
+        predictions = self.path / "predictions.jsonl"
+        test = evaluate(folder, self.config, self.splits, predictions)
         self.write_metrics(test=test)
+        print(f"{results.headline(test)}\nrun: {self.path}")
+        print(f"next: python -m {self.package}.export {self.path}")
 
     @functools.cached_property
     def log(self):
-        """The writer of TensorBoard's log."""
+        """The writer of the TensorBoard log."""
         return tf.summary.create_file_writer(str(self.path / "logs"))
 
     def save(self):
         """Writes a checkpoint, whole or not at all."""
-        self.state["metrics"] = [np.asarray(v).tolist() for v in self.model.metrics_variables]
-        self._python.state = self.state
+        self.state.metrics = [np.asarray(v).tolist() for v in self.model.metrics_variables]
+        self._saved_state.state = self.state
         self._manager.save()
 
     def write_metrics(self, **more):
-        """Writes metrics.json and the learning curve."""
-        history = self.state["history"]
-        new = {"history": history, "seconds": round(self.state["seconds"], 1), **more}
+        """Writes metrics.json and the learning curve. With `test`, the test result, a run is finished."""
+        history = self.state.history
+        new = {"history": history, "seconds": round(self.state.seconds, 1), **more}
         write_json(self.path / "metrics.json", {**self.metrics, **new})
         plots.curve(history, self.path / "curve.png")
 
     def _copy_weights(self, run):
-        source = load(run).best_model()
-        theirs = {v.path: v for v in source.trainable_variables}
-        for variable in self.model.trainable_variables:
-            other = theirs.get(variable.path)
+        """Copies all weights, trainable and frozen, from the best model of another run."""
+        source = {v.path: v for v in _weights(load(run).best_model())}
+        for variable in _weights(self.model):
+            other = source.get(variable.path)
             if other is None or other.shape != variable.shape:
                 found = "is missing" if other is None else f"has shape {tuple(other.shape)}"
                 raise InputError(
-                    f"--init-from {run}: {variable.path} {found}, here it is {tuple(variable.shape)}"
+                    f"--init-from {run}: {variable.path} {found}; this model needs shape "
+                    f"{tuple(variable.shape)}"
                 )
             variable.assign(other)
 
 
-class _JsonState(tf.train.experimental.PythonState):
-    """Carries the run's state inside the checkpoint, so that both are from the same moment."""
+def _weights(model):
+    """The weights of a model, frozen ones too, without states such as those of a stateful RNN."""
+    states = {id(variable) for variable in getattr(model, "state_variables", ())}
+    return [variable for variable in model.weights if id(variable) not in states]
+
+
+class _SavedState(tf.train.experimental.PythonState):
+    """Keeps the state of a run inside the checkpoint, so that both are from the same moment."""
 
     def __init__(self, state):
         self.state = state
 
     def serialize(self):
-        return json.dumps(self.state)
+        return json.dumps(dataclasses.asdict(self.state))
 
     def deserialize(self, string_value):
-        self.state = json.loads(string_value)
+        self.state = State(**json.loads(string_value))
+
+
+def start(package, presets, open_splits, argv=None):
+    """Opens the run that the command line asks for: `[preset] [--flags]`.
+
+    All splits are read and checked first, so that bad data is reported before the first epoch.
+
+    Args:
+        package: package of the app, such as "apps.language_model".
+        presets: PRESETS of the app.
+        open_splits: `data.splits(config)` of the app.
+        argv: list of arguments; None reads those of the process.
+
+    Returns:
+        a `Run`; if `run.finished`, there is nothing to train, which is printed.
+
+    Raises:
+        InputError: bad arguments, settings or data.
+    """
+    preset, config, options = cli.parse(package, presets, argv)
+    run = Run(package, preset, presets, config, options, open_splits(config))
+    if run.finished:
+        print(f"{run.path} is finished; to start again, remove it or choose another --run")
+    options.seed(config.seed)
+    return run
 
 
 def load(path, package=None):
-    """Opens the finished run at `path`, of the app in `package` if that is given.
+    """Opens the finished run at `path`.
+
+    Args:
+        path: folder of the run.
+        package: package of the app that the run must belong to; None accepts all.
 
     Raises:
-        InputError: there is no run, it is another app's, or it is unfinished.
+        InputError: there is no run, it belongs to another app, or it is not finished.
     """
     path = pathlib.Path(path)
     if not (path / "run.json").is_file():
-        raise InputError(f"{path}: no run there (a run's folder holds run.json)")
+        raise InputError(f"{path} is not the folder of a run: it has no run.json")
     run = RunFolder(path)
     if package and run.about["app"] != package.rpartition(".")[2]:
         raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
     if not run.finished:
-        raise InputError(f"{path} is unfinished: type its training command again to go on with it")
+        raise InputError(f"{path} is not finished: run its training command again to resume it")
     return run
 
 
-def _same(old, new, path, defaults):
-    new, defaults = json.loads(json.dumps([new, defaults]))  # as `old` was: a tuple is a list
-    there, now = (
+def _check_same(old, new, path, config):
+    """Raises InputError if the run in the folder has other settings or data than the new one."""
+    cli.config_from(type(config), old["config"], path)  # no setting of it is unknown
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    new, defaults = json.loads(json.dumps([new, defaults]))  # as in `old`, tuples become lists
+    old_settings, new_settings = (
         {**{name: about[name] for name in ("app", "preset", "init_from")}, **about["config"]}
         for about in (old, new)
     )
-    there = {**defaults, **there}  # a setting that is newer than the run had its default's effect
-    differ = [
-        f"{name}: {there.get(name)!r} there, {value!r} now"
-        for name, value in now.items()
-        if name not in provenance.PLACES and there.get(name) != value
+    old_settings = {**defaults, **old_settings}  # settings that are newer than the run
+    differences = [
+        f"{name}: {old_settings.get(name)!r} in the run, {value!r} now"
+        for name, value in new_settings.items()
+        if name not in provenance.PLACES and old_settings.get(name) != value
     ]
-    differ += [
-        f"data of {split}" for split in new["data"] if old["data"].get(split) != new["data"][split]
+    differences += [
+        f"data of {split}"
+        for split in sorted({*old["data"], *new["data"]})
+        if old["data"].get(split) != new["data"].get(split)
     ]
-    if differ:
+    if differences:
         raise InputError(
-            f"{path} holds a run that differs ({'; '.join(differ)}): choose another --run"
+            f"{path} holds a run that differs ({'; '.join(differences)}): choose another --run"
         )
 
 
 def _lock(run):
-    """Keeps the run for this process, as long as `run` lives."""
+    """Locks the run for this process until `run` is deleted."""
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows: there, two trainings of one run are not noticed
+    except ImportError:  # Windows has no such locks: two trainings of one run are not noticed
         return
     file = open(run.path / "lock", "w")  # noqa: SIM115 (closed with the run)
     weakref.finalize(run, file.close)
-    for last in (False, True):
+    for last_try in (False, True):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if last:
+            if last_try:
                 raise InputError(f"{run.path} is being trained by another process") from None
-            gc.collect()  # of this process, a run that ended in an error may not be gone yet
+            gc.collect()  # a run of this process that ended in an error may still hold the lock

@@ -1,3 +1,5 @@
+"""Errors in settings, and what the scripts print of them."""
+
 import dataclasses
 
 import pytest
@@ -16,27 +18,27 @@ def script(error):
     return main
 
 
-def test_an_input_error_is_one_line(capsys):
-    with pytest.raises(SystemExit) as end:
+def test_an_input_error_is_reported_in_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_info:
         script(InputError("x.txt, line 3: not UTF-8"))()
-    assert end.value.code == 2
+    assert exit_info.value.code == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "error: x.txt, line 3: not UTF-8\n")
 
 
-def test_ctrl_c_says_how_to_go_on(capsys):
-    with pytest.raises(SystemExit) as end:
+def test_ctrl_c_says_how_to_continue(capsys):
+    with pytest.raises(SystemExit) as exit_info:
         script(KeyboardInterrupt())()
-    assert end.value.code == 130
+    assert exit_info.value.code == 130
     assert "same command" in capsys.readouterr().err
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
+def test_other_exceptions_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         script(ZeroDivisionError())()
 
 
-def test_all_well():
+def test_without_an_error_main_is_unchanged():
     assert script(None)(["a"]) == ["a"]
     assert script(None).__doc__ == "Fails."
 
@@ -54,9 +56,9 @@ class Settings:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "--batch-size is at least 1. Received: 0"),
-        ({"dropout": 1.0}, "--dropout is a fraction, from 0 to below 1. Received: 1.0"),
-        ({"dropout": float("nan")}, "--dropout is a fraction, from 0 to below 1. Received: nan"),
+        ({"batch_size": 0}, "--batch-size must be at least 1. Received: 0"),
+        ({"dropout": 1.0}, "--dropout must be at least 0 and below 1. Received: 1.0"),
+        ({"dropout": float("nan")}, "--dropout must be at least 0 and below 1. Received: nan"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -1,4 +1,4 @@
-"""The learning curve as a picture."""
+"""Learning curves and attention matrices as PNG files."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def pixels(path):
         return np.asarray(image.convert("RGB"))
 
 
-def test_a_curve_is_drawn(tmp_path):
+def test_a_curve_is_plotted(tmp_path):
     path = tmp_path / "curve.png"
     plots.curve(HISTORY, path)
-    found = pixels(path)
-    assert found.shape == (300, 800, 3)  # two panels: loss, rate
+    image = pixels(path)
+    assert image.shape == (300, 800, 3)  # two panels: loss, rate
     # Not blank: lines in two colours on white, in the left panel.
-    left = found[:, :400].reshape(-1, 3)
+    left = image[:, :400].reshape(-1, 3)
     coloured = left[left.max(axis=1).astype(int) - left.min(axis=1) > 100]
     assert (left == 255).all(axis=1).mean() > 0.5
     assert len(coloured) > 200
@@ -32,11 +32,11 @@ def test_a_curve_is_drawn(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
 
 
-def test_the_curve_shows_its_numbers(tmp_path):
-    """Other numbers make another picture, the same numbers the same."""
+def test_the_curve_depends_on_its_numbers(tmp_path):
+    """Equal numbers give equal plots, different numbers different ones."""
     other = [
-        {**row, "val_loss": turned["val_loss"]}
-        for row, turned in zip(HISTORY, HISTORY[::-1], strict=True)
+        {**row, "val_loss": reversed_row["val_loss"]}
+        for row, reversed_row in zip(HISTORY, HISTORY[::-1], strict=True)
     ]
     for name, history in {"a": HISTORY, "b": HISTORY, "c": other, "d": HISTORY[:3]}.items():
         plots.curve(history, tmp_path / name)
@@ -44,11 +44,11 @@ def test_the_curve_shows_its_numbers(tmp_path):
     assert (a == b).all()
     assert (a != c).any()
     assert (a != d).any()
-    # And only the panel that they are in.
+    # Only the panel of the changed numbers differs.
     assert (a[:, 420:] == c[:, 420:]).all()
 
 
-def test_one_epoch_and_numbers_that_are_none(tmp_path):
+def test_one_epoch_and_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "curve.png"
     plots.curve([{"epoch": 0, "loss": 1.5}], path)
     assert pixels(path).shape == (300, 400, 3)
@@ -56,23 +56,23 @@ def test_one_epoch_and_numbers_that_are_none(tmp_path):
     assert pixels(path).shape == (300, 400, 3)
 
 
-def test_no_history_no_file(tmp_path):
+def test_an_empty_history_writes_no_file(tmp_path):
     plots.curve([], tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "curve.png"
     plots.curve(HISTORY, path)
     before = path.read_bytes()
 
-    def half(self, file, **_):
+    def partial(self, file, **_):
         with open(file, "wb") as out:
-            out.write(b"half a picture")
+            out.write(b"an incomplete picture")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Figure, "savefig", half)
+        patch.setattr(Figure, "savefig", partial)
         with pytest.raises(KeyboardInterrupt):
             plots.curve(HISTORY[:2], path)
     assert path.read_bytes() == before
@@ -81,18 +81,18 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
 
 
-def test_attention_of_another_script(tmp_path, monkeypatch, capsys):
-    """A picture all the same where no font has its letters, and a line that says so."""
-    monkeypatch.setattr(plots, "CHINESE", ())
+def test_attention_with_characters_that_no_font_has(tmp_path, monkeypatch, capsys):
+    """The plot is written, and one line says that a font is missing."""
+    monkeypatch.setattr(plots, "CHINESE_FONTS", ())
     rng = np.random.default_rng(0)
     panels = [
         (rng.random((3, 5)), ["\u6f22", "\u5b57", "\n"], list("abcde")),
         (rng.random((2, 4)), ["a", "b"], ["\u05d0", " ", "c", "d"]),
     ]
     plots.attention(panels, tmp_path / "a.png")
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert "install" in said[0]
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert "install" in printed[0]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > picture.height
         assert len(picture.convert("RGB").getcolors(100_000)) > 20

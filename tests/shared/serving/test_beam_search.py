@@ -1,5 +1,6 @@
-"""Beam search against an exhaustive search and against the same search in plain Python, on toys."""
+"""Beam search is compared with an exhaustive search and with the same search in plain Python."""
 
+import doctest
 import itertools
 import math
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shared.serving import decoding
 from shared.serving.decoding import beam_search
 
-V, END, NEVER = 6, 0, 5
+V, END, BANNED = 6, 0, 5
 rng = np.random.default_rng(7)
 MARKOV = rng.normal(size=(V, V)).astype(np.float32) * 1.5  # logits = MARKOV[token]
 CLOCK = rng.normal(size=(4, V, V)).astype(np.float32) * 1.5  # logits = CLOCK[time % 4, token]
@@ -20,13 +22,13 @@ def markov(ids, states):
 
 
 def clock(ids, states):
-    """States of another kind: a dict with an integer counter and a matrix for each row."""
+    """A step function whose states are a dict of a counter and a matrix per row."""
     n, logits = states["n"], tf.gather_nd(CLOCK, tf.stack([states["n"] % 4, ids], axis=1))
     log = tf.concat([states["log"][:, 1:], tf.one_hot(ids, V)[:, tf.newaxis]], axis=1)
     return tf.ensure_shape(logits, [None, V]), {"n": n + 1, "log": log}
 
 
-def states_of(step, n):
+def initial_states(step, n):
     if step is markov:
         return [tf.zeros([n, 3])]
     return {"n": tf.zeros([n], tf.int32), "log": tf.zeros([n, 2, V])}
@@ -40,13 +42,13 @@ steps = pytest.mark.parametrize("step", TABLES, ids=["markov", "clock"])
 
 
 def search(step, first, max_tokens=6, beam=3, **options):
-    """The answer of the graph: for each row, a list of (tokens, score)."""
+    """Runs `beam_search` in a graph; returns a list of (tokens, score) for each row."""
     first = np.atleast_1d(np.asarray(first, np.int32))
     max_tokens = np.broadcast_to(np.asarray(max_tokens, np.int32), first.shape)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2)
     def run(first, max_tokens):
-        states = states_of(step, tf.shape(first)[0])
+        states = initial_states(step, tf.shape(first)[0])
         return beam_search(
             step, first, states, beam_width=beam, max_tokens=max_tokens, end_id=END, **options
         )
@@ -70,67 +72,67 @@ def penalty(n, power):
 
 
 def plain_search(step, first, max_tokens, beam, length_penalty=1.0, banned_id=None):
-    """The same with lists: hypotheses are (tokens, log_p, at its end)."""
+    """The same search with lists; a hypothesis is (tokens, log_p, finished)."""
     hypotheses = [((), 0.0, max_tokens == 0)]
-    while not all(done for *_, done in hypotheses):
-        new = []
-        for tokens, log_p, done in hypotheses:
-            if done:
-                new.append((tokens, log_p, True))
+    while not all(finished for *_, finished in hypotheses):
+        candidates = []
+        for tokens, log_p, finished in hypotheses:
+            if finished:
+                candidates.append((tokens, log_p, True))
                 continue
             p = log_softmax(TABLES[step](len(tokens), tokens[-1] if tokens else first))
             for token in range(V):
                 if token != banned_id:
                     longer = (*tokens, token)
-                    done = token == END or len(longer) == max_tokens
-                    new.append((longer, log_p + p[token], done))
-        new.sort(key=lambda h: -h[1] / penalty(len(h[0]), length_penalty))
-        hypotheses = new[:beam]
+                    finished = token == END or len(longer) == max_tokens
+                    candidates.append((longer, log_p + p[token], finished))
+        candidates.sort(key=lambda h: -h[1] / penalty(len(h[0]), length_penalty))
+        hypotheses = candidates[:beam]
     return [
         (t[:-1] if t and t[-1] == END else t, log_p / penalty(len(t), length_penalty))
         for t, log_p, _ in hypotheses
     ]
 
 
-def close(ours, theirs):
-    assert [t for t, _ in ours][: len(theirs)] == [t for t, _ in theirs]
+def assert_equal(answer, expected):
+    assert [t for t, _ in answer][: len(expected)] == [t for t, _ in expected]
     np.testing.assert_allclose(
-        [s for _, s in ours][: len(theirs)], [s for _, s in theirs], rtol=1e-4
+        [s for _, s in answer][: len(expected)], [s for _, s in expected], rtol=1e-4
     )
-    assert all(s == -math.inf and t == () for t, s in ours[len(theirs) :])
+    assert all(s == -math.inf and t == () for t, s in answer[len(expected) :])
 
 
 @steps
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
-def test_it_is_the_search_in_plain_python(step, length_penalty):
+def test_equals_the_search_in_plain_python(step, length_penalty):
     for beam in (1, 2, 5, 9):
         answers = search(step, range(V), beam=beam, length_penalty=length_penalty)
         for first, answer in enumerate(answers):
-            close(answer, plain_search(step, first, 6, beam, length_penalty))
+            assert_equal(answer, plain_search(step, first, 6, beam, length_penalty))
 
 
 @steps
-def test_a_beam_that_holds_all_finds_the_best_of_all(step):
-    """All sequences of up to three tokens, 6 ** 3 and those that end before."""
+def test_a_beam_that_holds_all_hypotheses_equals_an_exhaustive_search(step):
+    """All sequences of three tokens, and all shorter ones that end with END."""
     for first in range(V):
-        everything = []
+        expected = []
         for tokens in itertools.product(range(V), repeat=3):
             n = tokens.index(END) + 1 if END in tokens else 3
             if any(tokens[n:]):
-                continue  # the same one again
+                continue  # a duplicate
             before = (first, *tokens)
             log_p = sum(log_softmax(TABLES[step](i, before[i]))[tokens[i]] for i in range(n))
             real = tuple(t for t in tokens[:n] if t != END)
-            everything.append((real, log_p / penalty(n, 0.8)))
-        everything.sort(key=lambda h: -h[1])
+            expected.append((real, log_p / penalty(n, 0.8)))
+        expected.sort(key=lambda h: -h[1])
         [answer] = search(step, first, 3, beam=250, length_penalty=0.8)
-        found = [h for h in answer if h[1] > -math.inf]
-        # All of them; a chain of which two have the same transitions in another order is a tie.
-        assert sorted(t for t, _ in found) == sorted(t for t, _ in everything)
-        np.testing.assert_allclose([s for _, s in found], [s for _, s in everything], rtol=1e-4)
+        hypotheses = [h for h in answer if h[1] > -math.inf]
+        # Sorted, because sequences with the same transitions in another order have equal scores.
+        assert sorted(t for t, _ in hypotheses) == sorted(t for t, _ in expected)
+        np.testing.assert_allclose([s for _, s in hypotheses], [s for _, s in expected], rtol=1e-4)
 
 
-def test_more_beams_find_no_worse():
+def test_a_wider_beam_has_better_scores():
     scores = [
         np.mean([row[0][1] for row in search(clock, range(V), 8, beam=beam)]) for beam in (1, 3, 30)
     ]
@@ -138,14 +140,14 @@ def test_more_beams_find_no_worse():
 
 
 @steps
-def test_a_batch_is_its_rows(step):
-    r = np.random.default_rng(0)
-    first, limits = r.integers(0, V, 40), r.integers(0, 9, 40)
+def test_rows_do_not_depend_on_their_batch(step):
+    generator = np.random.default_rng(0)
+    first, limits = generator.integers(0, V, 40), generator.integers(0, 9, 40)
     together = search(step, first, limits)
     for i in range(40):
         [alone] = search(step, first[i], limits[i]) if i % 8 == 0 else [together[i]]
-        close(together[i], alone)
-        close(together[i], plain_search(step, first[i], limits[i], 3))
+        assert_equal(together[i], alone)
+        assert_equal(together[i], plain_search(step, first[i], limits[i], 3))
 
 
 def test_beam_one_is_greedy():
@@ -156,16 +158,16 @@ def test_beam_one_is_greedy():
         assert list(tokens) == [t for t in expected if t != END]
 
 
-def test_a_token_that_is_never_taken():
-    answers = search(clock, range(V), banned_id=NEVER)
+def test_a_banned_token_is_never_taken():
+    answers = search(clock, range(V), banned_id=BANNED)
     for first, answer in enumerate(answers):
-        close(answer, plain_search(clock, first, 6, 3, banned_id=NEVER))
-        assert not any(NEVER in tokens for tokens, _ in answer)
-    assert any(NEVER in tokens for row in search(clock, range(V)) for tokens, _ in row)
+        assert_equal(answer, plain_search(clock, first, 6, 3, banned_id=BANNED))
+        assert not any(BANNED in tokens for tokens, _ in answer)
+    assert any(BANNED in tokens for row in search(clock, range(V)) for tokens, _ in row)
 
 
-def test_the_loop_ends_with_the_longest_answer():
-    """It is run once for each token of the longest hypothesis and once for its end."""
+def test_the_loop_ends_with_the_longest_hypothesis():
+    """It runs once for each token of the longest hypothesis and once for its end."""
     calls = []
 
     def counted(ids, states):
@@ -179,14 +181,14 @@ def test_the_loop_ends_with_the_longest_answer():
         ids, lengths, _ = beam_search(
             counted,
             first,
-            states_of(markov, V),
+            initial_states(markov, V),
             beam_width=beam,
             max_tokens=tf.fill([V], 100),
             end_id=END,
         )
-        longest = int(tf.reduce_max(lengths))
-        assert 0 < longest < 99
-        assert len(calls) == longest + 1 == ids.shape[2]
+        max_length = int(tf.reduce_max(lengths))
+        assert 0 < max_length < 99
+        assert len(calls) == max_length + 1 == ids.shape[2]
 
 
 def test_no_tokens_and_no_rows():
@@ -194,4 +196,8 @@ def test_no_tokens_and_no_rows():
     assert search(clock, [], 5) == []
     mixed = search(clock, [1, 1], [0, 6])
     assert mixed[0][0] == ((), 0.0)
-    close(mixed[1], plain_search(clock, 1, 6, 3))
+    assert_equal(mixed[1], plain_search(clock, 1, 6, 3))
+
+
+def test_example():
+    assert doctest.testmod(decoding) == (0, 4)

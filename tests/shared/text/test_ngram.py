@@ -1,4 +1,4 @@
-"""`shared.text.ngram` against a slow implementation, a worked example and the laws of probability."""
+"""`KneserNey` is compared with a slow implementation and a worked example; probabilities sum to 1."""
 
 import collections
 
@@ -7,12 +7,12 @@ import pytest
 
 from shared.text.ngram import KneserNey, discounts
 
-V = 12  # of which the random texts use the first 10
+V = 12  # the random texts use words 0 to 9
 END = 0
 
 
 def random_ids(tokens, seed=0):
-    """A skewed random text over words 0 to 9 in which repeats of all lengths occur; 0 is `END`."""
+    """Returns a random text of words 0 to 9 with a skewed distribution and repetitions; 0 is `END`."""
     rng = np.random.default_rng(seed)
     p = 1 / np.arange(1, 11)
     ids = rng.choice(10, size=tokens, p=p / p.sum())
@@ -22,33 +22,33 @@ def random_ids(tokens, seed=0):
     return ids.astype(np.int32)
 
 
-def sentences(ids, end):
-    """Lists of words, each after its `<s>`; without `end` one list, and no `<s>`."""
-    if end is None:
+def sentences(ids, end_id):
+    """Splits a text into lists of words that begin with `<s>`; if `end_id` is None, one list without."""
+    if end_id is None:
         return [list(ids)]
     texts = [["<s>"]]
     for word in ids:
         texts[-1].append(word)
-        if word == end:
+        if word == end_id:
             texts.append(["<s>"])
     return [text for text in texts if len(text) > 1]
 
 
-class Slow:
-    """The equations of the module's docstring, one n-gram at a time."""
+class SlowKneserNey:
+    """The equations in the docstring of the module, computed one n-gram at a time."""
 
-    def __init__(self, ids, order, vocabulary_size, end):
-        self.order, self.v, self.end = order, vocabulary_size, end
-        occurs = [collections.Counter() for _ in range(order + 1)]
-        for text in sentences(ids, end):
+    def __init__(self, ids, order, vocabulary_size, end_id):
+        self.order, self.v, self.end_id = order, vocabulary_size, end_id
+        occurrences = [collections.Counter() for _ in range(order + 1)]
+        for text in sentences(ids, end_id):
             for n in range(1, order + 1):
                 for i in range(len(text) - n + 1):
-                    occurs[n][tuple(text[i : i + n])] += 1
-        self.c = [{}, *occurs[1:]]
+                    occurrences[n][tuple(text[i : i + n])] += 1
+        self.c = [{}, *occurrences[1:]]
         for n in range(1, order):
             self.c[n] = {
-                g: times if g[0] == "<s>" else len({x[0] for x in occurs[n + 1] if x[1:] == g})
-                for g, times in occurs[n].items()
+                g: times if g[0] == "<s>" else len({x[0] for x in occurrences[n + 1] if x[1:] == g})
+                for g, times in occurrences[n].items()
             }
         self.c[1].pop(("<s>",), None)
         self.d = [None]
@@ -80,32 +80,32 @@ class Slow:
     def log_prob(self, ids):
         return [
             np.log(self.p(text[i], text[:i], self.order))
-            for text in sentences(ids, self.end)
+            for text in sentences(ids, self.end_id)
             for i in range(len(text))
             if text[i] != "<s>"
         ]
 
 
 @pytest.mark.parametrize("order", range(1, 7))
-@pytest.mark.parametrize("end", [END, None])
+@pytest.mark.parametrize("end_id", [END, None])
 @pytest.mark.parametrize("vocabulary_size", [V, 10**9])
-def test_equals_the_slow_implementation(order, end, vocabulary_size):
+def test_log_prob_equals_the_slow_implementation(order, end_id, vocabulary_size):
     ids = random_ids(250)
-    # A large vocabulary spreads the words: 10^9 to the power 6 is far beyond 63 bits.
+    # The words are spread over the vocabulary: (10^9)^6 does not fit into 63 bits.
     spread = vocabulary_size // V
     text = np.concatenate([random_ids(60, seed=1), [10, 1, 2, 11, END, END, 3, 10, 1]]) * spread
-    slow = Slow(ids * spread, order, vocabulary_size, end)
-    model = KneserNey.fit(ids * spread, order, vocabulary_size, end)
+    slow = SlowKneserNey(ids * spread, order, vocabulary_size, end_id)
+    model = KneserNey.fit(ids * spread, order, vocabulary_size, end_id)
     log_prob = model.log_prob(text)
     assert log_prob.dtype == np.float64
     np.testing.assert_allclose(log_prob, slow.log_prob(text), rtol=1e-10)
-    if order > 1:  # the formula was at work, not only the fallback
+    if order > 1:  # the formula was used, not only the fallback
         assert any(d != [0, 0.5, 1, 1.5] for d in slow.d[1:])
 
 
 def test_a_worked_example():
-    a, b, end = 0, 1, 2
-    model = KneserNey.fit([a, b, end, a, end], order=2, vocabulary_size=3, end=end)
+    a, b, end = 0, 1, 2  # the words
+    model = KneserNey.fit([a, b, end, a, end], order=2, vocabulary_size=3, end_id=end)
     # c(<s> a) = 2, c(a b) = c(b end) = c(a end) = 1; before a: <s>; before b: a; before end: a, b.
     # The discounts are 0.5, 1 and 1.5: no n-gram has c = 3.
     # p_1(a) = p_1(b) = (1 - 0.5) / 4 + 2 / 4 / 3 = 7 / 24; p_1(end) = (2 - 1) / 4 + 2 / 4 / 3.
@@ -115,16 +115,16 @@ def test_a_worked_example():
 
 
 @pytest.mark.parametrize("order", range(1, 7))
-@pytest.mark.parametrize("end", [END, None])
-def test_probabilities_sum_to_one_after_any_context(order, end):
+@pytest.mark.parametrize("end_id", [END, None])
+def test_probabilities_sum_to_one_after_any_context(order, end_id):
     ids = random_ids(400)
-    model = KneserNey.fit(ids, order, V, end)
+    model = KneserNey.fit(ids, order, V, end_id)
     rng = np.random.default_rng(2)
     seen = [ids[i : i + 7] for i in (0, *rng.integers(0, 390, size=8))]
     unseen = [*rng.integers(0, V, size=(8, 7)), [11], [10, 11, 10]]
-    at_the_start = [[], [1], [1, 2], [5, END], [3, END, 9]]
-    at_the_end = [ids, ids[-1:], ids[-3:]]
-    for context in [*seen, *unseen, *at_the_start, *at_the_end]:
+    at_start = [[], [1], [1, 2], [5, END], [3, END, 9]]
+    at_end = [ids, ids[-1:], ids[-3:]]
+    for context in [*seen, *unseen, *at_start, *at_end]:
         p = np.exp([model.log_prob(np.append(context, w).astype(int))[-1] for w in range(V)])
         assert np.all(p > 0)  # unseen words too
         np.testing.assert_allclose(p.sum(), 1, rtol=1e-12)
@@ -140,7 +140,7 @@ def test_discounts():
 @pytest.mark.parametrize(
     "n", [[0, 5, 3, 2], [9, 0, 3, 2], [9, 5, 0, 2], [9, 5, 3, 0], [9, 1, 9, 1]]
 )
-def test_discounts_that_the_formula_cannot_give(n):
+def test_discounts_fall_back_where_the_formula_fails(n):
     np.testing.assert_array_equal(discounts(np.repeat([1, 2, 3, 4], n)), [0, 0.5, 1, 1.5])
 
 
@@ -165,7 +165,7 @@ def test_fit_does_not_depend_on_the_order_of_the_sentences():
     )
 
 
-def test_running_text_is_given_its_last_words_across_ends():
+def test_running_text_has_context_across_line_ends():
     order = 4
     model = KneserNey.fit(random_ids(400), order, V)
     ids = random_ids(60, seed=3)
@@ -177,13 +177,15 @@ def test_running_text_is_given_its_last_words_across_ends():
     assert not np.allclose(log_prob, with_sentences)
 
 
-@pytest.mark.parametrize("end", [END, None])
-def test_texts_shorter_than_the_order(end):
-    model = KneserNey.fit([3], 5, V, end)
+@pytest.mark.parametrize("end_id", [END, None])
+def test_texts_shorter_than_the_order(end_id):
+    model = KneserNey.fit([3], 5, V, end_id)
     assert model.log_prob([]).shape == (0,)
     p = np.exp([model.log_prob([w])[0] for w in range(V)])
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-12)
-    assert np.argmax(p) == (0 if end is None else 3)  # nothing comes before a running text's first
+    assert np.argmax(p) == (
+        0 if end_id is None else 3
+    )  # running text has no context before its first word
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,8 @@ def test_texts_shorter_than_the_order(end):
     [
         ({"order": 0}, "`order` must be at least 1; received 0"),
         ({"vocabulary_size": 0}, "`vocabulary_size` must be at least 1; received 0"),
-        ({"end": 3}, "`end` must be None or from 0 to 2; received 3"),
-        ({"end": -1}, "`end` must be None or from 0 to 2; received -1"),
+        ({"end_id": 3}, "`end_id` must be None or from 0 to 2; received 3"),
+        ({"end_id": -1}, "`end_id` must be None or from 0 to 2; received -1"),
         ({"ids": []}, "`ids` must have at least one word; received none"),
         ({"ids": [0, 3, 2]}, "`ids` must be from 0 to 2; received 3"),
         ({"ids": [0, -1, 2]}, "`ids` must be from 0 to 2; received -1"),
@@ -204,12 +206,12 @@ def test_texts_shorter_than_the_order(end):
     ],
 )
 def test_errors_name_the_argument_and_what_was_received(changed, message):
-    arguments = {"ids": [0, 1, 2], "order": 2, "vocabulary_size": 3, "end": 2}
+    arguments = {"ids": [0, 1, 2], "order": 2, "vocabulary_size": 3, "end_id": 2}
     with pytest.raises(ValueError, match=f"^{message}$"):
         KneserNey.fit(**{**arguments, **changed})
 
 
 @pytest.mark.parametrize("ids", [[3], [-1], [0.5], [[0]]])
-def test_log_prob_refuses_what_fit_refuses(ids):
+def test_log_prob_validates_ids_as_fit_does(ids):
     with pytest.raises(ValueError, match=r"^`ids` must be .*; received "):
-        KneserNey.fit([0, 1, 2], 2, 3, end=2).log_prob(ids)
+        KneserNey.fit([0, 1, 2], 2, 3, end_id=2).log_prob(ids)

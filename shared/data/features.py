@@ -1,0 +1,165 @@
+"""A cache of features on disk: computed once for each split and setting, then memory-mapped."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+from tqdm import tqdm
+
+from shared.data.hashes import cache_folder
+from shared.errors import InputError
+from shared.files import read_json, write_json
+
+
+class FeatureCache:
+    """Features of the examples of a split, such as log-mel frames or grids of a CNN.
+
+    All examples lie one after the other in one file, which is memory-mapped: only what a batch needs is
+    read. Made by `FeatureCache.build`.
+
+    Attributes:
+        lengths: int32 (examples,), time steps of each example.
+        shape: shape of the features of one time step.
+        dtype: NumPy dtype of the features.
+
+    Raises:
+        InputError: the files of the cache are damaged.
+    """
+
+    def __init__(self, folder):
+        folder = pathlib.Path(folder)
+        about = read_json(folder / "about.json")
+        self.shape, self.dtype = tuple(about["shape"]), np.dtype(about["dtype"])
+        try:
+            self.lengths = np.load(folder / "lengths.npy")
+            self._starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+            size = (int(self._starts[-1]), *self.shape)
+            path = folder / "values.bin"
+            # An empty file cannot be mapped.
+            empty = not np.prod(size)
+            self._values = (
+                np.zeros(size, self.dtype)
+                if empty
+                else np.memmap(path, self.dtype, "r", shape=size)
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{folder} is damaged ({error}): remove it, and it is made again"
+            ) from None
+
+    @classmethod
+    def build(cls, split, compute, settings, batch_size=32):
+        """Opens the cache of a split; computes the features first if there is none.
+
+        The key of a cache is the digest of the data and the settings. A cache is written whole or not at
+        all: a run that is stopped while it computes leaves nothing behind.
+
+        Args:
+            split: `Split` whose examples are (input, target).
+            compute: function of a list of inputs (bytes or strings) that returns a list of arrays
+                (time, ...), one for each input; all of the same dtype and the same shape of a time step.
+            settings: everything else that shapes the features, a dict for JSON.
+            batch_size: number of inputs given to `compute` at once.
+
+        Returns:
+            a `FeatureCache` with one entry for each example, in the order of the split.
+
+        Raises:
+            InputError: whatever `compute` raises for an input, with the label of the first input of its
+                batch; or the disk is full.
+        """
+        key = json.dumps([split.digest, settings], sort_keys=True)
+        folder = cache_folder() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+            try:
+                _write(partial, split, compute, batch_size)
+                if not folder.exists():  # another process may have been faster
+                    os.rename(partial, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        return cls(folder)
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def __getitem__(self, index):
+        """Returns the features of one example, (time, ...)."""
+        return self._values[self._starts[index] : self._starts[index + 1]]
+
+    def batch(self, rows, time):
+        """Returns examples as one array, padded with zeros.
+
+        Args:
+            rows: int (batch,), indices of examples; `len(self)` gives a row of padding.
+            time: number of time steps, at least the greatest length.
+
+        Returns:
+            (batch, time, ...).
+        """
+        result = np.zeros((len(rows), time, *self.shape), self.dtype)
+        for values, row in zip(result, rows, strict=True):
+            if row < len(self):
+                values[: self.lengths[row]] = self[row]
+        return result
+
+    def take(self, indices):
+        """Returns a view that has only the examples at `indices`, int (examples,)."""
+        return _View(self, np.asarray(indices))
+
+
+class _View:
+    """Some examples of a `FeatureCache`, with the same interface."""
+
+    def __init__(self, cache, indices):
+        self._cache, self._indices = cache, indices
+        self.lengths, self.shape, self.dtype = cache.lengths[indices], cache.shape, cache.dtype
+
+    def __len__(self):
+        return len(self._indices)
+
+    def __getitem__(self, index):
+        return self._cache[self._indices[index]]
+
+    def batch(self, rows, time):
+        """Returns examples as one array; see `FeatureCache.batch`."""
+        rows = np.append(self._indices, len(self._cache))[rows]
+        return self._cache.batch(rows, time)
+
+    def take(self, indices):
+        """Returns a view of this view."""
+        return _View(self._cache, self._indices[indices])
+
+
+def _write(folder, split, compute, batch_size):
+    """Computes the features of a split into three files."""
+    lengths, first = [], None
+    bar = tqdm(total=len(split), desc=f"features of {split.name}", mininterval=1, unit="example")
+    with bar, open(folder / "values.bin", "wb") as file:
+        for begin in range(0, len(split), batch_size):
+            inputs = [example[0] for example in split[begin : begin + batch_size]]
+            try:
+                arrays = compute(inputs)
+            except InputError as error:
+                raise InputError(
+                    f"{split.label(begin)} or one of the next {len(inputs)}: {error}"
+                ) from None
+            if len(arrays) != len(inputs):
+                raise ValueError(f"{len(arrays)} arrays were computed for {len(inputs)} inputs")
+            for array in map(np.ascontiguousarray, arrays):
+                first = array if first is None else first
+                if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+                    raise ValueError(
+                        "features of all examples need one dtype and one shape of a time step. Received: "
+                        f"{first.dtype} {first.shape[1:]} and {array.dtype} {array.shape[1:]}"
+                    )
+                file.write(array.data if array.size else b"")
+                lengths.append(len(array))
+            bar.update(len(inputs))
+    np.save(folder / "lengths.npy", np.array(lengths, np.int32))
+    write_json(folder / "about.json", {"shape": first.shape[1:], "dtype": first.dtype.str})
