@@ -1,7 +1,8 @@
-"""One client for every app: puts texts or files to a SavedModel folder or to TF Serving."""
+"""Sends texts or files to an exported model: to a SavedModel folder or to TF Serving."""
 
 import argparse
 import contextlib
+import glob
 import gzip
 import itertools
 import json
@@ -9,146 +10,217 @@ import os
 import sys
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from shared.serving.clients import PredictError, connect, each, to_bytes, to_column
+from shared.errors import PredictError
+from shared.files import partial_path
+from shared.serving.clients import connect
+from shared.serving.tensors import each, to_bytes, to_column
 
 HELP = """\
 inputs:
-  "some text"  one input; "@@name" is the text @name; -- goes before texts that begin with -
-  @file.txt    every line is one input: .txt, .tsv, .jsonl or no suffix. Lines end at \\n
-               alone, and bytes that are not UTF-8 go to the model as they are
-  @photo.jpg   any other suffix: the whole file is one input. .gz is unpacked first
-  - or @-      every line of standard input
+  "some text"  one input. "@@name" is the text "@name". Write -- before texts that begin with -
+  @file.txt    each line is one input: .txt, .tsv, .jsonl or no suffix. Lines end at \\n only;
+               invalid UTF-8 is sent unchanged
+  @photo.jpg   any other suffix: the whole file is one input
+  @folder      all files of the folder, sorted by name, without hidden files, text files and
+               subfolders
+  "@*.jpg"     all files that match, sorted by name; ** matches folders at any depth
+  - or @-      each line of standard input
+  Files that end in .gz are decompressed. Files are read batch by batch.
 answers:
-  text         `outputs`, one line for each input, several answers to one parted by tabs. A
-               newline in them prints as the two characters \\n, unless one text or one whole
-               file is all there is. Without `outputs`: all other outputs, parted by tabs.
-               What `error` says of a row goes to stderr
-  jsonl        one JSON object for each input: the input and every output
-  An output named *_bytes is written to OUT_DIR/<row>.mid, .wav, .png or .<name>.bin.
-exit status: 0; 1 when `error` says something of a row; 2 when something has no answer.
+  text         `outputs`, one line per input; several values are separated by tabs. A newline is
+               printed as the two characters \\n, unless there is one input only and it is a text
+               or a whole file. Without `outputs`: all other outputs, separated by tabs.
+               Messages in `error` are printed to stderr
+  jsonl        one JSON object per input: the input (of a whole file, its path) and all outputs
+  Outputs named *_bytes are written to OUT_DIR/<row>.mid, .wav, .png or .<name>.bin.
+exit status: 0; 1 if `error` has a message for a row; 2 if an input was not answered.
 """
-LINES = {"", ".txt", ".tsv", ".jsonl"}
-BINARY = {"midi_bytes": "mid", "wav_bytes": "wav", "png_bytes": "png"}
+TEXT_SUFFIXES = {"", ".txt", ".tsv", ".jsonl"}
+BINARY_SUFFIXES = {"midi_bytes": "mid", "wav_bytes": "wav", "png_bytes": "png"}
 
 
-def _source(arg):
-    """Returns the name of the file (None: `arg` is a text) and whether its lines are inputs."""
-    if arg != "-" and (not arg.startswith("@") or arg.startswith("@@")):
-        return None, False
-    name = arg.removeprefix("@")
-    return name, name == "-" or Path(name.lower().removesuffix(".gz")).suffix in LINES
+class Source(NamedTuple):
+    """A text of the command line, or a file from which inputs are read.
+
+    Attributes:
+        kind: "text"; "lines", a file in which each line is an input; or "file", a file that is an input.
+        value: the text, or the path of the file; "-" is standard input.
+    """
+
+    kind: str
+    value: str
 
 
-def _read(args):
-    """Yields the inputs one by one, each with what to call it in an answer (None: itself)."""
+def _sources(args):
+    """Converts the arguments to a list of `Source`s; folders and globs become their files."""
+    sources = []
     for arg in args:
-        name, lines = _source(arg)
-        if name is None:
-            yield to_bytes(arg.removeprefix("@")), None
+        if arg in ("-", "@-"):
+            sources.append(Source("lines", "-"))
+        elif not arg.startswith("@") or arg.startswith("@@"):
+            sources.append(Source("text", arg.removeprefix("@")))
+        else:
+            paths = _paths(arg)
+            sources += [Source("lines" if _is_text_file(p) else "file", p) for p in paths]
+    return sources
+
+
+def _paths(arg):
+    """Returns the paths of the files that @file, @folder or @glob stands for."""
+    name = arg.removeprefix("@")
+    try:
+        if os.path.isdir(name):
+            files = [n for n in os.listdir(name) if not n.startswith(".") and not _is_text_file(n)]
+            paths = [os.path.join(name, file) for file in sorted(files)]
+            missing = "the folder has no files other than text files, which are given one by one"
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            folder, pattern = os.path.split(name)
+            folder = glob.escape(folder) if os.path.isdir(folder) else folder
+            paths = sorted(glob.glob(os.path.join(folder, pattern), recursive=True))
+            missing = "no file matches"
+        else:
+            os.stat(name)
+            return [name]
+    except OSError as error:
+        raise PredictError(f"{arg}: {error.strerror}") from error
+    paths = [path for path in paths if os.path.isfile(path)]
+    if not paths:
+        raise PredictError(f"{arg}: {missing}")
+    return paths
+
+
+def _is_text_file(name):
+    return Path(name.lower().removesuffix(".gz")).suffix in TEXT_SUFFIXES
+
+
+def _read(sources):
+    """Yields the inputs one by one, as (bytes, path); the path is None unless it is a whole file."""
+    for kind, value in sources:
+        if kind == "text":
+            yield to_bytes(value), None
             continue
         try:
             with contextlib.ExitStack() as stack:
                 file = sys.stdin.buffer
-                if name != "-":
-                    opener = gzip.open if name.lower().endswith(".gz") else open
-                    file = stack.enter_context(opener(name, "rb"))
-                for data in file if lines else [file.read()]:
-                    yield (data.removesuffix(b"\n"), None) if lines else (data, arg)
+                if value != "-":
+                    opener = gzip.open if value.lower().endswith(".gz") else open
+                    file = stack.enter_context(opener(value, "rb"))
+                if kind == "file":
+                    yield file.read(), os.fsencode(value).decode("utf-8", "replace")
+                    continue
+                for line in file:
+                    yield line.removesuffix(b"\n"), None
         except (EOFError, OSError, zlib.error) as error:
-            raise PredictError(f"{arg}: {getattr(error, 'strerror', 0) or error}") from error
+            raise PredictError(f"@{value}: {getattr(error, 'strerror', 0) or error}") from error
 
 
-def _plain(name, column, first, folder):
-    """Returns the rows as JSON has them; of *_bytes, written to files, the paths."""
+def _to_json(name, column, first_row, folder):
+    """Converts an output to lists for JSON; outputs named *_bytes are written to files, by row number."""
     if name.endswith("_bytes"):
         paths = np.full(column.shape, "", object)
+        suffix = BINARY_SUFFIXES.get(name, name.removesuffix("_bytes") + ".bin")
         for index, data in np.ndenumerate(column):
-            if data:  # a row in error has none
-                row = "-".join(str(i) for i in (first + index[0], *index[1:]))
-                path = folder / f"{row}.{BINARY.get(name, name.removesuffix('_bytes') + '.bin')}"
-                temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-                temporary.write_bytes(data)
-                os.replace(temporary, path)  # nobody sees half a file
+            if data:  # empty for rows with an error
+                row = "-".join(str(i) for i in (first_row + index[0], *index[1:]))
+                path = folder / f"{row}.{suffix}"
+                partial_path(path).write_bytes(data)
+                os.replace(partial_path(path), path)
                 paths[index] = str(path)
         return paths.tolist()
     if column.dtype == object:
         return each(lambda data: data.decode("utf-8", "replace"), column).tolist()
-    if column.dtype.kind == "f":  # through text: 0.1, where float(float32) is 0.10000000149
+    if column.dtype.kind == "f":  # as text first: 0.1 instead of float(float32), 0.10000000149
         return column.astype("U").astype("f8").tolist()
     return column.tolist()
 
 
-def _run(args, bar, as_is):
+def _to_text(row):
+    """Returns the line of a row, {output: value}, and the messages about its other outputs."""
+    shown = {"outputs"} & set(row) or set(row) - {"error"}
+    values = [np.ravel(np.array(value, object)) for name, value in row.items() if name in shown]
+    messages = [
+        f"{name}: {value}"
+        for name, value in row.items()
+        if value and name not in shown and (name == "error" or name.endswith("_bytes"))
+    ]
+    return "\t".join(map(str, itertools.chain(*values))), messages
+
+
+def _run(args, sources, bar):
     """Prints the answers; returns the exit status."""
     if args.batch_size < 1:
-        raise PredictError(f"--batch-size is at least 1, and not {args.batch_size}")
-    if wrong := [param for param in args.param if "=" not in param]:
-        raise PredictError(f"--param takes NAME=VALUE, and not {wrong[0]}")
-    for name in {_source(arg)[0] for arg in args.inputs} - {None, "-"}:
-        os.stat(name)  # before a model is loaded
+        raise PredictError(f"--batch-size must be at least 1. Received: {args.batch_size}")
+    if invalid := [param for param in args.param if "=" not in param]:
+        raise PredictError(f"--param must be NAME=VALUE. Received: {invalid[0]}")
     client = connect(args.target, args.timeout)
     texts = dict(param.split("=", 1) for param in args.param)
-    tensors = client.check(args.signature, {"inputs", *texts})
-    params = {name: to_column(name, text, tensors[name]) for name, text in texts.items()}
+    types = client.check(args.signature, {"inputs", *texts})
+    params = {name: to_column(name, text, types[name]) for name, text in texts.items()}
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    rows, done, status = _read(args.inputs), 0, 0
-    while batch := list(itertools.islice(rows, args.batch_size)):
+    keep_newlines = len(sources) == 1 and sources[0].kind != "lines"
+    inputs, done, status = _read(sources), 0, 0
+    while batch := list(itertools.islice(inputs, args.batch_size)):
         try:
             answer = client.predict(args.signature, [data for data, _ in batch], **params)
         except PredictError as error:
-            raise PredictError(f"rows {done + 1}-{done + len(batch)}: {error}") from error
-        columns = {key: _plain(key, answer[key], done + 1, args.out_dir) for key in sorted(answer)}
+            paths = [path for _, path in batch if path]
+            files = f" ({paths[0]} to {paths[-1]})" if paths else ""
+            raise PredictError(f"rows {done + 1}-{done + len(batch)}{files}: {error}") from error
+        columns = {
+            name: _to_json(name, answer[name], done + 1, args.out_dir) for name in sorted(answer)
+        }
         lines = []
-        for (data, name), *values in zip(batch, *columns.values(), strict=True):
+        for (data, path), *values in zip(batch, *columns.values(), strict=True):
             done += 1
             row = dict(zip(columns, values, strict=True))
             status |= bool(row.get("error"))
             if args.format == "jsonl":
-                row = {"input": name or data.decode("utf-8", "replace"), **row}
+                row = {"input": path or data.decode("utf-8", "replace"), **row}
                 lines.append(json.dumps(row, ensure_ascii=False))
                 continue
-            shown = {"outputs"} & set(row) or set(row) - {"error"}
-            for key in row:
-                if row[key] and key not in shown and (key == "error" or key.endswith("_bytes")):
-                    bar.write(f"row {done}: {key}: {row[key]}", sys.stderr)
-            values = [np.ravel(np.array(v, object)) for k, v in row.items() if k in shown]
-            line = "\t".join(map(str, itertools.chain(*values)))
-            lines.append(line if as_is else line.replace("\n", "\\n"))
+            line, messages = _to_text(row)
+            for message in messages:
+                bar.write(f"row {done}{f' ({path})' if path else ''}: {message}", sys.stderr)
+            lines.append(line if keep_newlines else line.replace("\n", "\\n"))
         bar.write("\n".join(lines), sys.stdout)
         sys.stdout.flush()
         bar.update(len(batch))
     if not done:
-        raise PredictError("nothing to answer: give a text, a @file that is not empty, or -")
+        raise PredictError("no inputs: give a text, a @file that is not empty, a @folder or -")
     return status
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, with an error as one line on stderr."""
+    """Runs the command line; returns the exit status. Errors are printed to stderr in one line."""
     parser = argparse.ArgumentParser("python -m shared.predict", description=__doc__, epilog=HELP)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("target", help="saved_models/NAME, or http://HOST:8501/v1/models/NAME of TF Serving")
-    add("inputs", nargs="*", metavar="input", help="a text, @file or -: see below")
+    add("inputs", nargs="*", metavar="input", help="a text, @file, @folder, @glob or -; see below")
     add("--signature", default="serving_default", help="default: %(default)s")
-    help_ = "a further input of the signature, for all rows; may be repeated"
+    help_ = "another input of the signature, the same for all rows; may be repeated"
     add("--param", action="append", default=[], metavar="NAME=VALUE", help=help_)
     add("--format", choices=["text", "jsonl"], default="text", help="default: %(default)s")
-    add("--batch-size", type=int, default=32, help="inputs in a request; default: %(default)s")
-    add("--out-dir", type=Path, default=".", help="folder for *_bytes; default: this one")
-    add("--timeout", type=float, default=60.0, help="seconds a request may take; default: 60")
-    add("--progress", action="store_true", help="a progress bar though stderr is no terminal")
-    args = parser.parse_intermixed_args(argv)  # options may stand between the inputs
-    lines = [_source(arg)[1] for arg in args.inputs]
-    import tqdm  # not above: who imports a client has no need of it
+    add("--batch-size", type=int, default=32, help="inputs per request; default: %(default)s")
+    add("--out-dir", type=Path, default=".", help="folder for *_bytes; default: current folder")
+    add("--timeout", type=float, default=60.0, help="seconds per request; default: 60")
+    add("--progress", action="store_true", help="show progress even if stderr is not a terminal")
+    args = parser.parse_intermixed_args(argv)  # options may be between the inputs
+    import tqdm  # imported here because the clients do not need it
 
-    show = args.progress or (sys.stderr.isatty() and any(lines))
     try:
-        with tqdm.tqdm(unit=" rows", disable=not show) as bar:
-            return _run(args, bar, as_is=lines == [False])
-    except BrokenPipeError:  # the reader has enough, as `head` does
+        sources = _sources(args.inputs)
+        kinds = [source.kind for source in sources]
+        many = "lines" in kinds or kinds.count("file") > 1
+        show = args.progress or (many and sys.stderr.isatty())
+        total = None if "lines" in kinds else len(sources)
+        with tqdm.tqdm(total=total, unit=" rows", disable=not show) as bar:
+            return _run(args, sources, bar)
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
@@ -162,6 +234,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # answers, not the log of the runtime
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hide TensorFlow's log messages
     sys.stdout.reconfigure(encoding="utf-8")
     sys.exit(main())

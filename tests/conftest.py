@@ -1,10 +1,15 @@
-"""Set for every test, before TensorFlow is imported; what is set outside wins. And one trained TINY
-model for each app, which all tests share."""
+"""Settings of every test, made before TensorFlow is imported, and one trained TINY model for each app.
+
+Environment variables that are already set are kept.
+"""
 
 import os
+import tempfile
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same device for everyone: the CPU
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same device on every machine: the CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No test reads or writes the cache of the user.
+os.environ.setdefault("PEEPHOLE_CACHE", os.path.join(tempfile.gettempdir(), "peephole_tests"))
 
 import fcntl
 import functools
@@ -21,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def app_modules(package):
-    """The modules of an app, as attributes: config, data, model, serve, train, evaluate, export."""
+    """Returns the modules of an app as attributes: config, data, model, serve, train, evaluate, export."""
     names = ("config", "data", "model", "serve", "train", "evaluate", "export")
     return types.SimpleNamespace(
         package=package, **{name: importlib.import_module(f"{package}.{name}") for name in names}
@@ -30,7 +35,7 @@ def app_modules(package):
 
 @pytest.fixture(scope="session")
 def train_tiny():
-    """A function: trains an app's TINY through the real `main`, as the preset "tiny", into `run`."""
+    """A function that trains TINY of an app through its `main`, as the preset "tiny", in `run`."""
     return _train_tiny
 
 
@@ -43,14 +48,14 @@ def _train_tiny(app, run, *flags):
 def trained(tmp_path_factory):
     """A function: name of an app -> its modules, with `run`, a finished TINY run, and `saved_models`.
 
-    It is trained and exported once, for all processes of pytest-xdist: who comes second waits.
+    An app is trained and exported once for all processes of pytest-xdist: the others wait.
     """
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
 
     @functools.cache
-    def of(name):
+    def modules_of(name):
         app = app_modules(f"apps.{name}")
         folder = root / "trained" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,15 +68,15 @@ def trained(tmp_path_factory):
                 _export(app)
         return app
 
-    return of
+    return modules_of
 
 
 def _export(app):
-    """Exports the run as its owner would, in a process that has imported nothing of the app before."""
+    """Exports the run as a user does, in a process that has not imported the app before."""
     arguments = [str(app.run), "--to", str(app.saved_models)]
     if ROOT not in Path(app.export.__file__).parents:
-        app.export.main(arguments)  # a copy, of which no other process knows
+        app.export.main(arguments)  # another process cannot import a temporary copy of an app
         return
     command = [sys.executable, "-m", f"{app.package}.export", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

@@ -1,6 +1,8 @@
-"""What every app is: the same files, the same names, a SavedModel of strings. A copy of one, renamed,
-is held to it too, for that is what the folders are made for; that the others can be copied likewise,
-test_imports sees in their code."""
+"""The contract of an app: the same files, the same names, a SavedModel of strings.
+
+A renamed copy of one app must pass too, because the folders are made to be copied. test_imports checks
+that the other apps can be copied as well.
+"""
 
 import dataclasses
 import inspect
@@ -15,9 +17,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import cli
+from shared import cli, results
 from shared.serving import export
 from shared.serving.clients import SavedModelClient
+from shared.training import runs
 
 ROOT = Path(__file__).parents[1]
 APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/train.py"))
@@ -30,10 +33,20 @@ FILES = [
     "train.py",
     "evaluate.py",
     "export.py",
+    "demo",
 ]
+NAMES = {
+    "config": ["Config", "PRESETS", "TINY"],
+    "data": ["Assets", "splits", "build_assets", "load_assets", "load"],
+    "model": ["build"],
+    "serve": ["Server"],
+    "train": ["main"],
+    "evaluate": ["main", "evaluate"],
+    "export": ["main", "write"],
+}
 
 
-# The last one first: meanwhile other files, in another process, ask for the first.
+# The last app first: meanwhile, test files in another process ask for the first one.
 @pytest.fixture(scope="session", params=[*reversed(APPS), f"copy_of_{APPS[0]}"])
 def app(request, trained, tmp_path_factory):
     name = request.param
@@ -52,21 +65,31 @@ def client(app):
     return SavedModelClient(app.saved_model)
 
 
+@pytest.fixture(scope="session")
+def splits(app):
+    """The splits of TINY."""
+    return app.data.splits(app.config.TINY)
+
+
+@pytest.fixture(scope="session")
+def assets(app):
+    """The Assets of the finished run."""
+    return app.data.load_assets(app.config.TINY, app.run / "assets")
+
+
+@pytest.fixture(scope="session")
+def server(app, assets):
+    """The Server of the finished run, in memory."""
+    return app.serve.Server(runs.load(app.run).best_model(), app.config.TINY, assets)
+
+
 def test_files_and_names(app):
     folder = Path(app.config.__file__).parent
-    assert [name for name in FILES if not (folder / name).is_file()] == []
-    for module, names in {
-        "config": ["Config", "PRESETS", "TINY"],
-        "data": ["examples", "digests", "load"],
-        "model": ["build"],
-        "serve": ["Server"],
-        "train": ["main"],
-        "evaluate": ["main", "evaluate"],
-        "export": ["main", "write"],
-    }.items():
+    assert [name for name in FILES if not (folder / name).exists()] == []
+    for module, names in NAMES.items():
         for name in names:
             value = getattr(getattr(app, module), name)
-            # Its own, not imported from the app it was copied from.
+            # Its own, not imported from the app that it was copied from.
             assert getattr(value, "__module__", app.package).startswith(app.package), name
 
 
@@ -77,7 +100,7 @@ def test_config(app):
         config.TINY.seed = 2
     assert "default" in config.PRESETS
     assert all(isinstance(c, config.Config) for c in (config.TINY, *config.PRESETS.values()))
-    # The command line's help is the comments: every field needs one.
+    # The help text of a flag is the comment of its field: every field needs one.
     source = inspect.getsource(config.Config)
     for field in dataclasses.fields(config.Config):
         assert re.search(rf"^    {field.name}: .*  # \w", source, re.MULTILINE), field.name
@@ -86,44 +109,62 @@ def test_config(app):
         assert hasattr(config.TINY, name)
 
 
-def test_every_preset_with_a_result_says_so(app):
+def test_a_config_survives_json(app):
+    for config in (app.config.TINY, *app.config.PRESETS.values()):
+        settings = json.loads(json.dumps(dataclasses.asdict(config)))
+        assert cli.config_from(app.config.Config, settings, "a run") == config
+
+
+def test_every_preset_opens_with_its_recorded_result(app):
     folder = Path(app.config.__file__).parent
     source = inspect.getsource(app.config)
     for path in (folder / "results").glob("*.json"):
         result = json.loads(path.read_text())
         assert path.stem in app.config.PRESETS
-        assert str(result["test"]["value"]) in source, (
-            f"config.py does not open {path.stem} with it"
-        )
+        settings = result["config"]
+        assert cli.config_from(app.config.Config, settings, path)  # no setting is unknown
+        assert str(result["test"]["value"]) in source, f"config.py lacks the result of {path.stem}"
 
 
-def test_examples_are_raw_and_whole(app):
-    digests = app.data.digests(app.config.TINY)
-    assert sorted(digests) == ["test", "train", "valid"]
-    for split, digest in digests.items():
-        assert re.fullmatch("[0-9a-f]{64}", digest)
-        assert len(app.data.examples(app.config.TINY, split)) > 0
-    assert len(set(digests.values())) == 3
+def test_splits_are_raw_and_hashed(app, splits):
+    again = app.data.splits(app.config.TINY)
+    assert {"train", "valid", "test"} <= set(splits)
+    for name, split in splits.items():
+        assert re.fullmatch("[0-9a-f]{64}", split.digest)
+        assert split.digest == again[name].digest
+        assert len(split) > 0
+        assert split[0:2] == [split[0], split[1]]
+        fields = split[0] if isinstance(split[0], tuple) else (split[0],)
+        assert all(isinstance(field, str | bytes) for field in fields)
+        assert isinstance(split.label(0), str)
+        assert split.label(0) != split.label(1)
+    assert len({split.digest for split in splits.values()}) == len(splits)
 
 
-def test_batches_are_a_function_of_seed_and_epoch(app, tmp_path):
+def test_assets_are_read_back(app, splits, tmp_path):
+    built = app.data.build_assets(app.config.TINY, splits["train"], tmp_path)
+    assert isinstance(built, app.data.Assets)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (app.run / "assets").iterdir()}
+
+
+def test_batches_are_a_function_of_seed_and_epoch(app, splits, assets):
     config = app.config.TINY
-    train, valid, *_ = app.data.load(config, tmp_path)
-    again, *_ = app.data.load(config, tmp_path)
+    train, valid = app.data.load(config, splits, assets)
+    again, _ = app.data.load(config, splits, assets)
     first = list(train(1).as_numpy_iterator())
     assert train(1).cardinality().numpy() == len(first)
     tf.nest.map_structure(np.testing.assert_array_equal, first, list(again(1).as_numpy_iterator()))
-    rest = list(train(1).skip(3).as_numpy_iterator())
-    tf.nest.map_structure(np.testing.assert_array_equal, first[3:], rest)
+    remaining = list(train(1).skip(3).as_numpy_iterator())
+    tf.nest.map_structure(np.testing.assert_array_equal, first[3:], remaining)
     for inputs, targets, weights in (first[0], next(valid.as_numpy_iterator())):
         sizes = {len(part) for part in (*tf.nest.flatten(inputs), targets, weights)}
         assert sizes == {config.batch_size}
         assert weights.min() >= 0
 
 
-def test_model_is_uncompiled_and_learns(app, tmp_path):
-    _, _, *vocabularies = app.data.load(app.config.TINY, tmp_path)
-    model = app.model.build(app.config.TINY, *vocabularies)
+def test_model_is_uncompiled_and_learns(app, assets):
+    model = app.model.build(app.config.TINY, assets)
     assert isinstance(model, keras.Model)
     assert not model.compiled
     history = json.loads((app.run / "metrics.json").read_text())["history"]
@@ -132,7 +173,8 @@ def test_model_is_uncompiled_and_learns(app, tmp_path):
 
 
 def test_run_folder(app):
-    for name in ("run.json", "best.keras", "metrics.json", "curve.png", "logs", "checkpoints"):
+    names = ("run.json", "assets", "best.keras", "metrics.json", "curve.png", "logs", "checkpoints")
+    for name in names:
         assert (app.run / name).exists(), name
     test = json.loads((app.run / "metrics.json").read_text())["test"]
     assert {"metric", "value", "baseline", "baseline_value"} <= set(test)
@@ -143,17 +185,15 @@ def test_export_can_be_served(app):
     version = app.saved_model / "1"
     assert export.problems(version) == []
     card = export.card_of(app.saved_model)
-    for key in ("app", "preset", "config", "data", "command", "versions", "hardware", "parameters"):
+    for key in ("app", "preset", "config", "data", "command", "versions", "hardware"):
         assert card[key], key
-    assert card["config"]["data_dir"] == ""
-    assert (
-        card["test"]["value"] == json.loads((app.run / "metrics.json").read_text())["test"]["value"]
-    )
+    assert card["parameters"] >= card["trainable_parameters"] > 0
+    assert card["config"]["data_dir"] == []
+    metrics = json.loads((app.run / "metrics.json").read_text())
+    assert card["test"]["value"] == metrics["test"]["value"]
     assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size
-    mentions = [
-        p for p in version.rglob("*") if p.is_file() and str(app.run).encode() in p.read_bytes()
-    ]
-    assert mentions == []
+    files = [path for path in version.rglob("*") if path.is_file()]
+    assert [path for path in files if str(app.run).encode() in path.read_bytes()] == []
 
 
 def test_strings_in_strings_out(client):
@@ -163,24 +203,23 @@ def test_strings_in_strings_out(client):
     assert outputs["error"].dtype == "string"
 
 
-def test_an_answer_depends_on_its_row_alone(app, client):
-    """Batch equals single, no answer for no question, the same answer twice: every signature."""
-    server = app.serve.Server(*parts(app))
+def test_an_answer_depends_on_its_row_alone(server, client):
+    """A batch equals its rows, an empty batch works, and the same request has the same answer."""
     for signature, request in server.sample_requests().items():
         request = dict(request)
         texts = request.pop("inputs")
-        whole = client.predict(signature, list(texts), **request)
+        batch = client.predict(signature, list(texts), **request)
         again = client.predict(signature, list(texts), **request)
-        none = client.predict(signature, [], **{name: v[:0] for name, v in request.items()})
-        for name, column in whole.items():
+        empty = client.predict(signature, [], **{name: v[:0] for name, v in request.items()})
+        for name, column in batch.items():
             assert len(column) == len(texts)
-            assert len(none[name]) == 0
+            assert len(empty[name]) == 0
             np.testing.assert_array_equal(column, again[name])
         for i, text in enumerate(texts):
             single = client.predict(
                 signature, [text], **{n: v[i : i + 1] for n, v in request.items()}
             )
-            for name, column in whole.items():
+            for name, column in batch.items():
                 alone, row = padded(single[name], column.shape[1:]), column[i : i + 1]
                 if column.dtype == object:
                     assert alone.tolist() == row.tolist(), (signature, name)
@@ -189,13 +228,13 @@ def test_an_answer_depends_on_its_row_alone(app, client):
 
 
 def padded(array, shape):
-    """One row, made as long as its batch was: what is padding in a batch is 0 or empty."""
-    more = [(0, n - m) for n, m in zip(shape, array.shape[1:], strict=True)]
-    return np.pad(array, [(0, 0), *more], constant_values=b"" if array.dtype == object else 0)
+    """Pads a single row to the shape that it has in a batch, with 0 or an empty string."""
+    widths = [(0, n - m) for n, m in zip(shape, array.shape[1:], strict=True)]
+    padding = b"" if array.dtype == object else 0
+    return np.pad(array, [(0, 0), *widths], constant_values=padding)
 
 
-def test_outputs_are_utf8_unless_named_bytes(app, client):
-    server = app.serve.Server(*parts(app))
+def test_outputs_are_utf8_unless_named_bytes(server, client):
     for signature, request in server.sample_requests().items():
         request = dict(request)
         answer = client.predict(signature, list(request.pop("inputs")), **request)
@@ -206,7 +245,7 @@ def test_outputs_are_utf8_unless_named_bytes(app, client):
 
 
 def test_exports_can_be_chained(trained):
-    """What one app says, every app takes: `outputs` are `inputs`, in as many rows."""
+    """Every app accepts the `outputs` of every app as `inputs`."""
     clients = [SavedModelClient(trained(name).saved_model) for name in APPS]
     texts = ["ta shi yan jiu sheng wu de", "", "Wednesday, November 25, 2026", "他很好"]
     for first, second in itertools.product(clients, clients):
@@ -218,22 +257,14 @@ def test_exports_can_be_chained(trained):
             assert alone.tolist() == [expected]
 
 
-def test_evaluate_makes_the_figure_again(app, capsys):
+def test_evaluate_reproduces_the_test_result(app, capsys):
     app.evaluate.main([str(app.saved_model)])
-    printed = dict(re.findall(r"^(\w+) +(.*)$", capsys.readouterr().out, re.MULTILINE))
+    printed = capsys.readouterr().out.splitlines()
     test = json.loads((app.run / "metrics.json").read_text())["test"]
-    assert {name: str(value) for name, value in test.items()} == printed
+    assert printed == list(results.lines(test))
 
 
-def test_dry_run_writes_nothing(app, tmp_path, monkeypatch, train_tiny):
+def test_a_dry_run_writes_nothing(app, tmp_path, monkeypatch, train_tiny):
     monkeypatch.chdir(tmp_path)
     train_tiny(app, tmp_path / "run", "--dry-run")
     assert list(tmp_path.iterdir()) == []
-
-
-def parts(app):
-    """Model, config and vocabularies of the finished run."""
-    from shared.training import runs
-
-    _, _, *vocabularies = app.data.load(app.config.TINY, app.run)
-    return runs.load(app.run).best_model(), app.config.TINY, *vocabularies

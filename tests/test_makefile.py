@@ -1,4 +1,4 @@
-"""The Makefile, in a copy of its own with stand-ins for Python: nothing is installed here."""
+"""The Makefile, in a copy with a fake Python: nothing is installed here."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["python3", "python3.11", "python3.12", "python3.13"]
-# Suitable, and writes down what it is asked to run; `-m venv` makes an environment with it inside.
-STAND_IN = """#!/bin/sh
+# A suitable Python that logs its arguments; `-m venv` makes an environment that contains it.
+FAKE_PYTHON = """#!/bin/sh
 case "$1" in -m) echo "$*" >> log;; esac
 case "$*" in
   *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;;
@@ -33,18 +33,21 @@ def tree(tmp_path):
     for app in ("alpha", "beta"):
         (root / "apps" / app).mkdir(parents=True)
         (root / "apps" / app / "train.py").touch()
+    for name in ("alpha/demo/one.wav", "alpha/demo/two.wav", "beta/demo/inputs.txt"):
+        (root / "apps" / name).parent.mkdir(exist_ok=True)
+        (root / "apps" / name).touch()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, root / name)
     return root
 
 
-def start(tree, *words, python=STAND_IN):
+def start(tree, *words, python=FAKE_PYTHON):
     tools = tree.parent / "bin"
     tools.mkdir(exist_ok=True)
     for name in NAMES:
         (tools / name).write_text(python.format(python=sys.executable))
         (tools / name).chmod(0o755)
-    # Not what the make that runs these tests has set.
+    # Without the variables that the make that runs these tests has set.
     env = {k: v for k, v in os.environ.items() if "MAKE" not in k and k not in ("PYTHON", "APP")}
     env |= {"PATH": f"{tools}:{os.environ['PATH']}", "MFLAGS": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -58,7 +61,7 @@ def make(tree, *words, **more):
 
 
 def log(tree):
-    """What Python was asked to run since the last look."""
+    """Returns the arguments of Python since the last call."""
     path = tree / "log"
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
@@ -70,7 +73,7 @@ PIP = "pip install -c requirements.lock -e .[all,dev]"
 PYTEST = "pytest --numprocesses 2 --dist loadfile"
 
 
-def test_alone_prints_the_targets_and_the_apps(tree):
+def test_make_without_a_target_prints_the_targets_and_the_apps(tree):
     code, out, _ = make(tree)
     assert code == 0
     for word in ("demo", "test", "lint", "format", "bench", "results", "lock", "clean"):
@@ -90,7 +93,7 @@ def test_unknown_app_is_one_line_that_lists_the_apps(tree, app):
 
 
 @pytest.mark.parametrize("python", [NO_VENV, TOO_OLD])
-def test_no_suitable_python_is_one_line_that_says_what_to_install(tree, python):
+def test_without_a_suitable_python_one_line_says_what_to_install(tree, python):
     code, out, err = make(tree, "test", python=python)
     assert code != 0
     assert out == ""
@@ -100,7 +103,7 @@ def test_no_suitable_python_is_one_line_that_says_what_to_install(tree, python):
     assert not (tree / ".venv").exists()
 
 
-def test_demo_of_all_trains_exports_and_asks_each_app_in_turn(tree):
+def test_demo_of_all_trains_exports_and_queries_each_app(tree):
     code, _, err = make(tree, "demo", "APP=all")
     assert code == 0, err
     assert log(tree) == [
@@ -108,14 +111,14 @@ def test_demo_of_all_trains_exports_and_asks_each_app_in_turn(tree):
         PIP,
         "apps.alpha.train",
         "apps.alpha.export runs/alpha/default",
-        "shared.predict saved_models/alpha @tests/fixtures/alpha/demo.txt",
+        "shared.predict saved_models/alpha @apps/alpha/demo/one.wav @apps/alpha/demo/two.wav",
         "apps.beta.train",
         "apps.beta.export runs/beta/default",
-        "shared.predict saved_models/beta @tests/fixtures/beta/demo.txt",
+        "shared.predict saved_models/beta @apps/beta/demo/inputs.txt",
     ]
 
 
-def test_installs_once_then_again_in_place_when_the_lock_is_newer(tree):
+def test_installs_once_and_updates_when_the_lock_file_is_newer(tree):
     make(tree, "test")
     assert log(tree) == [VENV, PIP, PYTEST]
     make(tree, "test")
@@ -126,7 +129,7 @@ def test_installs_once_then_again_in_place_when_the_lock_is_newer(tree):
     assert log(tree) == [PIP, PYTEST]
 
 
-def test_starts_from_nothing_after_a_broken_install(tree):
+def test_a_broken_install_is_started_again(tree):
     (tree / "no_network").touch()
     code, _, _ = make(tree, "test")
     assert code != 0
@@ -137,7 +140,7 @@ def test_starts_from_nothing_after_a_broken_install(tree):
     assert log(tree) == [VENV, PIP, PYTEST]
 
 
-def test_a_moved_checkout_starts_from_nothing(tree):
+def test_a_moved_checkout_is_installed_again(tree):
     make(tree, "test")
     log(tree)
     moved = tree.rename(tree.parent / "moved")

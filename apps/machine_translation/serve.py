@@ -1,11 +1,11 @@
 """The exported translation model: sentences in, translations out, in one graph."""
 
 import tensorflow as tf
-from shared.layers.masking import padding_mask
-from shared.text.cleaning import add_error, clean
 
+from shared.layers.masking import padding_mask
 from shared.serving import decoding
 from shared.serving.export import sample_batch
+from shared.text.cleaning import add_error, clean
 from shared.text.vocabulary import END, UNKNOWN
 
 MAX_TOKENS = 500  # tokens of a sentence that are read; a translation has 2 * length + 10 at most
@@ -89,7 +89,7 @@ class Server(tf.Module):
         # The end of the sentence has an attention too; a translation that was cut gets one step more.
         ids = tf.pad(ids, [[0, 0], [0, 1]], constant_values=END)
         decoder_input = tf.pad(ids, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
-        attention = decoder.attend(embedding(decoder_input), memory, length)
+        attention = decoder.attention_weights(embedding(decoder_input), memory, length)
         target_mask = tf.sequence_mask(lengths + 1, tf.shape(ids)[1])
         source_mask = padding_mask(length, source)
         return {

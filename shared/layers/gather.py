@@ -1,31 +1,33 @@
-"""Rows of a table, with a gradient that Keras optimizers treat correctly."""
+"""Row lookup with a dense gradient."""
 
 import tensorflow as tf
 
 
-@tf.custom_gradient
 def gather_rows(table, ids):
-    """Returns `table[ids]`, as `tf.gather`, with a dense gradient.
+    """Returns rows of a table, like `tf.gather`, but with a dense gradient.
 
-    `tf.gather` has a sparse gradient, in which Keras does not add up the rows of an id that occurs twice
-    before it clips by the global norm.
+    The gradient of `tf.gather` is a `tf.IndexedSlices`, in which a row occurs once per use. Keras computes
+    its global norm without summing these first, so gradient clipping would be wrong.
 
     Args:
-        table: (rows, features), a tensor: `tf.convert_to_tensor(variable)`.
-        ids: int (...).
+        table: tensor or variable, (rows, ...).
+        ids: int tensor of any shape.
 
     Returns:
-        (..., features).
+        (*ids.shape, ...), the type of `table`.
 
     Example:
 
-    >>> gather_rows(tf.constant([[1.0], [2.0]]), tf.constant([1, 1])).numpy().tolist()
-    [[2.0], [2.0]]
+    >>> gather_rows(tf.constant([[1.0], [2.0], [3.0]]), tf.constant([[2, 0], [2, 1]])).shape
+    TensorShape([2, 2, 1])
     """
+    ids = tf.convert_to_tensor(ids)
 
-    def gradient(upstream):
-        flat = tf.reshape(upstream, [-1, tf.shape(table)[1]])
-        ids_1d = tf.reshape(ids, [-1])
-        return tf.math.unsorted_segment_sum(flat, ids_1d, tf.shape(table)[0]), None
+    @tf.custom_gradient
+    def gather(table):
+        def gradient(upstream):
+            return tf.math.unsorted_segment_sum(upstream, ids, tf.shape(table)[0])
 
-    return tf.gather(table, ids), gradient
+        return tf.gather(table, ids), gradient
+
+    return gather(tf.convert_to_tensor(table))

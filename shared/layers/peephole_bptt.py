@@ -1,6 +1,6 @@
-"""Back-propagation through time of the peephole LSTM, written out by hand: for training, and fast.
+"""Back-propagation through time of the peephole LSTM with a hand-written gradient, for fast training.
 
-One step, with the letters of `peephole_cell.py`:
+One step, in the notation of `peephole_cell.py`:
 
     z = x W + h U + b                           (z_i, z_f, z_c, z_o), each (batch, units)
     i = sigmoid(z_i + p_i * c)
@@ -10,24 +10,24 @@ One step, with the letters of `peephole_cell.py`:
     o = sigmoid(z_o + p_o * c')
     h' = o * tanh(c')
 
-Its gradient, from dh and dc, those of h' and c':
+Its gradient, from dh and dc, the gradients of h' and c':
 
     dz_o = dh * tanh(c') * o * (1 - o)
-    dc'  = dc + dh * o * (1 - tanh(c')^2) + dz_o * p_o      all that reaches c'
+    dc'  = dc + dh * o * (1 - tanh(c')^2) + dz_o * p_o      the whole gradient of c'
     dz_i = dc' * g * i * (1 - i)
     dz_f = dc' * c * f * (1 - f)
     dz_c = dc' * i * (1 - g^2)
-    dh   = dz U^T + dy                          to the step before, whose output has the gradient dy
+    dh   = dz U^T + dy                          for the previous step; dy: gradient of its output
     dc   = dc' * f + dz_i * p_i + dz_f * p_f
 
-and of the weights, summed over all steps and rows:
+The gradients of the weights, summed over all steps and rows:
 
     dW = x^T dz     dU = h^T dz     db = dz     dp_i = dz_i * c     dp_f = dz_f * c     dp_o = dz_o * c'
 
-What makes it fast: of the products, only h U and dz U^T are inside the loops, the others are made for
-all steps at once; i, f, g, o and c are kept from the forward loop, where TensorFlow's own gradient
-keeps every intermediate value; and XLA compiles the loops, which are many small operations. XLA is
-also why this is for training only: a SavedModel must not hold it.
+It is fast for three reasons. Only the products h U and dz U^T are inside the loops; all other products are
+computed for all steps at once. The forward loop keeps i, f, g, o and c, where TensorFlow's own gradient keeps
+every intermediate value. XLA compiles the loops, which consist of many small operations. Because of XLA, this
+code is for training only: TF Serving cannot load a SavedModel with XLA-compiled functions.
 
 Sources: Werbos 1990, "Backpropagation through time"; Gers & Schmidhuber 2000; Greff et al. 2017.
 """
@@ -36,66 +36,73 @@ import tensorflow as tf
 
 
 def peephole_lstm(x, h, c, W, U, b, p, mask=None, drop=None):
-    """A peephole LSTM over whole sequences, with its gradient; the equations are at the file's top.
+    """Computes a peephole LSTM over whole sequences; the equations are at the top of this file.
 
-    For graphs, those of `fit` and of `tf.function`: an eager tape records the steps inside, and
-    fails at XLA's.
+    It must be called in a graph (`fit`, `tf.function`): an eager gradient tape would record the operations
+    inside, and fail at those that XLA compiles.
 
     Args:
         x: (batch, time, input).
         h, c: the initial states, (batch, units).
-        W, U, b, p: (input, 4 units), (units, 4 units), (4 units,), (3, units). The gradient is for
-            these tensors: give values, not variables.
-        mask: bool, (batch, time), or None. A step where it is False leaves the state as it is.
-        drop: (batch, units), or None: h is multiplied with it on its way to U, the recurrent dropout.
+        W, U, b, p: (input, 4 units), (units, 4 units), (4 units,), (3, units). They must be tensors, not
+            variables.
+        mask: bool (batch, time), or None. The states do not change at steps where it is False.
+        drop: dropout mask of the recurrent product, (batch, units), or None. h U becomes (h * drop) U.
 
     Returns:
-        h' of all steps, (batch, time, units), and the last h' and c', (batch, units).
+        Tuple of h' of all steps, (batch, time, units), and the last h' and c', (batch, units).
 
     Raises:
-        NotImplementedError: on a gradient of its gradient.
+        NotImplementedError: a second-order gradient is requested.
     """
-    # XLA runs the element-wise half of a step on one core, so two halves of the batch run side by side.
-    whole = x.shape[0] == 1 or tf.config.list_physical_devices("GPU")
+    # XLA runs the element-wise operations of a step on one core, so on a CPU the two halves of the batch
+    # run in parallel.
+    undivided = x.shape[0] == 1 or tf.config.list_physical_devices("GPU")
     middle = (x.shape[0] or tf.shape(x)[0]) // 2
-    halves = [slice(None)] if whole else [slice(None, middle), slice(middle, None)]
+    slices = [slice(None)] if undivided else [slice(None, middle), slice(middle, None)]
 
-    def rows(half, *tensors):
-        return [t if whole or t is None else t[half] for t in tensors]
+    def rows(s, *tensors):
+        return [t if undivided or t is None else t[s] for t in tensors]
 
     @tf.custom_gradient
     def lstm(x, h, c, W, U, b, p):
-        given = [(*rows(s, x, h, c), W, U, p, *rows(s, mask, drop)) for s in halves]
-        answers, kept = zip(*[_forward(b, *g) for g in given], strict=True)
+        arguments = [(*rows(s, x, h, c), W, U, p, *rows(s, mask, drop)) for s in slices]
+        outputs, residuals = zip(*[_forward(b, *a) for a in arguments], strict=True)
 
         def gradient(dy, dh, dc):
-            parts = [
-                _backward(*rows(s, dy, dh, dc), *k, *g)
-                for s, k, g in zip(halves, kept, given, strict=True)
+            gradients = [
+                _backward(*rows(s, dy, dh, dc), *r, *a)
+                for s, r, a in zip(slices, residuals, arguments, strict=True)
             ]
-            of_rows, of_weights = zip(*parts, strict=True)
-            return *_join(of_rows), *map(tf.add_n, zip(*of_weights, strict=True))
+            input_gradients, weight_gradients = zip(*gradients, strict=True)
+            return *_join(input_gradients), *map(tf.add_n, zip(*weight_gradients, strict=True))
 
-        return tuple(_join(answers)), gradient
+        return tuple(_join(outputs)), gradient
 
     return lstm(x, h, c, W, U, b, p)
 
 
 def _join(parts):
-    """Of a list of tensors for each half of the batch, the list for the whole."""
+    """Concatenates the lists of tensors of the parts of a batch, tensor by tensor, along the rows."""
     return parts[0] if len(parts) == 1 else [tf.concat(p, 0) for p in zip(*parts, strict=True)]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _forward(b, x, h, c, W, U, p, mask, drop):
-    """The answer, and what the gradient needs: h' of all steps, (batch, time, units), and c' and the
-    gates, (time, batch, ...)."""
+    """Runs the forward loop.
+
+    Returns:
+        The result of `peephole_lstm`, and the tensors for the gradient: h' of all steps,
+        (batch, time, units), c' of all steps, (time, batch, units), and the gates i, f, g, o,
+        (time, batch, 4 units).
+    """
     x = tf.transpose(x, [1, 0, 2])
     p_i, p_f, p_o = tf.unstack(p)
     time = tf.shape(x)[0]
-    gates = _steps(tf.tensordot(x, W, 1) + b)  # x W + b, until its step
-    hs, cs = _room(time, h, h.shape), _room(time, c, c.shape)
-    masks = None if mask is None else _steps(tf.transpose(mask)[..., tf.newaxis])
+    # Holds x W + b of each step until the step replaces it with the gates.
+    gates = _to_array(tf.tensordot(x, W, 1) + b)
+    hs, cs = _empty_array(time, h, h.shape), _empty_array(time, c, c.shape)
+    masks = None if mask is None else _to_array(tf.transpose(mask)[..., tf.newaxis])
 
     def step(t, h, c, gates, hs, cs):
         z = gates.read(t) + tf.matmul(h if drop is None else h * drop, U)
@@ -107,10 +114,10 @@ def _forward(b, x, h, c, W, U, p, mask, drop):
         o = tf.sigmoid(z_o + p_o * c_new)
         h_new = o * tf.tanh(c_new)
         if mask is not None:
-            real = masks.read(t)
-            h_new, c_new = tf.where(real, h_new, h), tf.where(real, c_new, c)
+            mask_t = masks.read(t)
+            h_new, c_new = tf.where(mask_t, h_new, h), tf.where(mask_t, c_new, c)
         gates = gates.write(t, tf.concat([i, f, g, o], axis=-1))
-        h_new.set_shape(h.shape)  # which may be known where that of x is not
+        h_new.set_shape(h.shape)  # the batch size may be known from h, but not from x
         c_new.set_shape(c.shape)
         return t + 1, h_new, c_new, gates, hs.write(t, h_new), cs.write(t, c_new)
 
@@ -122,7 +129,7 @@ def _forward(b, x, h, c, W, U, p, mask, drop):
 
 
 def _backward(*args):
-    """`_backward_loop`, without a gradient: TensorFlow cannot see into XLA's part."""
+    """Runs `_backward_loop`, and raises an error where its own gradient is requested."""
 
     @tf.custom_gradient
     def backward(*args):
@@ -132,47 +139,48 @@ def _backward(*args):
                 "`training=False`, or use `keras.layers.RNN(PeepholeLSTMCell(...))`"
             )
 
-        return _backward_loop(*args, *fixed), gradient
+        return _backward_loop(*args, mask, drop), gradient
 
-    args, fixed = args[:-2], args[-2:]  # mask and drop have no gradient
+    *args, mask, drop = args  # the masks have no gradient
     return backward(*args)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask, drop):
-    """The gradients of (x, h, c) and of (W, U, b, p)."""
+    """Returns the gradients of (x, h, c) and of (W, U, b, p)."""
     x, y, dy = (tf.transpose(a, [1, 0, 2]) for a in (x, y, dy))
     p_i, p_f, p_o = tf.unstack(p)
     time = tf.shape(x)[0]
-    before = tf.concat([c[tf.newaxis], cs[:-1]], axis=0)
-    arrays = [_steps(a) for a in (dy, before, cs, gates)]
-    masks = None if mask is None else _steps(tf.transpose(mask)[..., tf.newaxis])
-    dzs = _room(time, gates, gates.shape[1:])
+    previous_cs = tf.concat([c[tf.newaxis], cs[:-1]], axis=0)
+    arrays = [_to_array(a) for a in (dy, previous_cs, cs, gates)]
+    masks = None if mask is None else _to_array(tf.transpose(mask)[..., tf.newaxis])
+    dzs = _empty_array(time, gates, gates.shape[1:])
     zero = tf.zeros_like(dc)
-    # A product with U^T is faster where U^T is laid out first, unless it is of one row.
-    back = {"b": U, "transpose_b": True} if x.shape[1] == 1 else {"b": tf.transpose(U)}
+    # dz U^T is faster if U^T is transposed once before the loop, except for a single row.
+    product = {"b": U, "transpose_b": True} if x.shape[1] == 1 else {"b": tf.transpose(U)}
 
     def step(t, dh, dc, dzs):
         shapes = dh.shape, dc.shape
         dy, c, c_new, gates = [a.read(t) for a in arrays]
         i, f, g, o = tf.split(gates, 4, axis=-1)
-        squashed = tf.tanh(c_new)
+        tanh_c = tf.tanh(c_new)
         dh += dy
         if mask is not None:
-            real = masks.read(t)
-            past_h, past_c = tf.where(real, zero, dh), tf.where(real, zero, dc)
-            dh, dc = tf.where(real, dh, zero), tf.where(real, dc, zero)
-        dz_o = dh * squashed * o * (1 - o)
-        dc += dh * o * (1 - squashed * squashed) + dz_o * p_o
+            # A masked step hands its gradients on to the step before.
+            mask_t = masks.read(t)
+            skipped_dh, skipped_dc = tf.where(mask_t, zero, dh), tf.where(mask_t, zero, dc)
+            dh, dc = tf.where(mask_t, dh, zero), tf.where(mask_t, dc, zero)
+        dz_o = dh * tanh_c * o * (1 - o)
+        dc += dh * o * (1 - tanh_c * tanh_c) + dz_o * p_o
         dz_i = dc * g * i * (1 - i)
         dz_f = dc * c * f * (1 - f)
         dz_c = dc * i * (1 - g * g)
         dz = tf.concat([dz_i, dz_f, dz_c, dz_o], axis=-1)
-        dh = tf.matmul(dz, **back)
+        dh = tf.matmul(dz, **product)
         dh = dh if drop is None else dh * drop
         dc = dc * f + dz_i * p_i + dz_f * p_f
         if mask is not None:
-            dh, dc = dh + past_h, dc + past_c
+            dh, dc = dh + skipped_dh, dc + skipped_dc
         dh.set_shape(shapes[0])
         dc.set_shape(shapes[1])
         return t - 1, dh, dc, dzs.write(t, dz)
@@ -187,23 +195,23 @@ def _backward_loop(dy, dh, dc, y, cs, gates, x, h, c, W, U, p, mask, drop):
     dx = tf.einsum("tbz,dz->btd", dz, W)
     dW = tf.einsum("tbd,tbz->dz", x, dz)
     dU = tf.einsum("tbh,tbz->hz", h, dz)
-    dp = tf.stack([_sum(dz_i * before), _sum(dz_f * before), _sum(dz_o * cs)])
+    dp = tf.stack([_sum(dz_i * previous_cs), _sum(dz_f * previous_cs), _sum(dz_o * cs)])
     return (dx, dh, dc), (dW, dU, _sum(dz), dp)
 
 
-def _steps(x):
-    """A TensorArray of x, (time, ...); of one step where there are none: XLA wants one to read."""
-    none = tf.cast(tf.shape(x)[0] == 0, tf.int32)
-    x = tf.pad(x, [[0, none]] + [[0, 0]] * (x.shape.rank - 1))
+def _to_array(x):
+    """Returns a TensorArray of x, (time, ...); without steps, of one step of zeros, as XLA requires."""
+    padding = tf.cast(tf.shape(x)[0] == 0, tf.int32)
+    x = tf.pad(x, [[0, padding]] + [[0, 0]] * (x.shape.rank - 1))
     return tf.TensorArray(x.dtype, tf.shape(x)[0]).unstack(x)
 
 
-def _room(time, like, shape):
-    """An empty TensorArray for `time` tensors of the shape, or for one."""
+def _empty_array(time, like, shape):
+    """Returns an empty TensorArray of `max(time, 1)` tensors of `shape`, with the type of `like`."""
     return tf.TensorArray(like.dtype, tf.maximum(time, 1), element_shape=shape)
 
 
 def _sum(x):
-    """x, (time, batch, units), over time and batch; 16 bits would lose the small terms of a long sum."""
+    """Sums x, (time, batch, units), over time and batch; in 32 bits, since 16 would lose small terms."""
     wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
     return tf.cast(tf.reduce_sum(wide, axis=[0, 1]), x.dtype)

@@ -1,4 +1,4 @@
-"""One step of the peephole LSTM, whose gates see the cell state: the rest is tested against it.
+"""One step of the peephole LSTM, the reference for all other implementations.
 
     i = sigmoid(x W_i + h U_i + p_i * c  + b_i)
     f = sigmoid(x W_f + h U_f + p_f * c  + b_f)
@@ -6,9 +6,9 @@
     o = sigmoid(x W_o + h U_o + p_o * c' + b_o)      the output gate sees the new cell state
     h' = o * tanh(c')
 
-x: (batch, input). h, c: (batch, units), the previous output and cell state. p_i, p_f, p_o:
-(units,), diagonal: each cell looks only at itself. With p = 0 this is `keras.layers.LSTM`, and the
-weights are laid out as there, gates in the order i, f, c, o:
+x: (batch, input). h, c: (batch, units), the previous output and cell state. p_i, p_f, p_o: (units,),
+diagonal peepholes: each gate reads only its own cell. With p = 0 this is `keras.layers.LSTM`. The layout of
+the weights is that of Keras, with the gates in the order i, f, c, o:
 
     kernel            W  (input, 4 units)
     recurrent_kernel  U  (units, 4 units)
@@ -25,30 +25,38 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="peephole")
 class PeepholeLSTMCell(keras.layers.LSTMCell):
-    """One step of a peephole LSTM, for `keras.layers.RNN`; the equations are at the file's top.
+    """One step of a peephole LSTM, for `keras.layers.RNN`; the equations are at the top of this file.
 
     Args:
         units: size of h and c.
-        peephole_initializer, peephole_regularizer, peephole_constraint: of `peephole_kernel`. It
-            begins at zero, so that training begins at the plain LSTM of the same seed, and a
-            difference between the two is one that was learned. Nothing is stuck there: the gradient
-            of p_i is the sum of dz_i * c, and the other weights already tell the units apart.
-            (`tf.keras.experimental.PeepholeLSTMCell` drew it from `kernel_initializer`.)
-        recurrent_dropout: as `keras.layers.LSTMCell` has it, but that a feature of h is dropped for
-            all four gates or for none (Gal & Ghahramani 2016).
-        The others are those of `keras.layers.LSTMCell`.
+        peephole_initializer, peephole_regularizer, peephole_constraint: see `keras.layers.LSTMCell`; for
+            `peephole_kernel`. With the default, zeros, training starts at the plain LSTM of the same seed.
+            The peepholes leave zero in the first step: the gradient of p_i is the sum of dz_i * c, which
+            differs between units. (`tf.keras.experimental.PeepholeLSTMCell` used `kernel_initializer`.)
+        recurrent_dropout: fraction of h dropped before the recurrent product in training. Unlike in
+            `keras.layers.LSTMCell`, all four gates share one dropout mask (Gal & Ghahramani 2016).
+        **kwargs: other arguments of `keras.layers.Layer`. All remaining arguments are those of
+            `keras.layers.LSTMCell`.
 
     Call arguments:
         inputs: x, (batch, input).
         states: [h, c], each (batch, units).
-        training: whether dropout is on.
+        training: whether to apply dropout.
 
     Returns:
         h', (batch, units), and [h', c'].
 
     Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow.
-        ValueError: `units` is not positive, or a dropout is not between 0 and 1.
+        RuntimeError: the backend of Keras is not TensorFlow.
+        ValueError: `units` is not positive, or a dropout rate is not between 0 and 1.
+
+    Example:
+
+    >>> cell = PeepholeLSTMCell(units=16)
+    >>> h, c = keras.ops.zeros((4, 16)), keras.ops.zeros((4, 16))
+    >>> y, (h, c) = cell(keras.random.normal((4, 8)), [h, c])
+    >>> y.shape, h.shape, c.shape
+    (TensorShape([4, 16]), TensorShape([4, 16]), TensorShape([4, 16]))
     """
 
     def __init__(
@@ -77,10 +85,10 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
     ):
         if keras.config.backend() != "tensorflow":
             raise RuntimeError(
-                f"{type(self).__name__} needs the TensorFlow backend: set KERAS_BACKEND=tensorflow "
+                f"{type(self).__name__} requires the TensorFlow backend: set KERAS_BACKEND=tensorflow "
                 f"in the environment before importing keras. Received: {keras.config.backend()!r}"
             )
-        # Keras would clip these in silence.
+        # Keras would clip invalid rates without an error.
         for name, rate in {"dropout": dropout, "recurrent_dropout": recurrent_dropout}.items():
             if not 0 <= rate <= 1:
                 raise ValueError(f"`{name}` must be between 0 and 1. Received: {name}={rate}")
@@ -104,7 +112,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
             seed=seed,
             **kwargs,
         )
-        # One mask for all four gates, not Keras's one for each: h U stays one product.
+        # One dropout mask for all four gates, so that h U remains a single product.
         self.implementation = 2
         self.dropout_mask_count = None
         self.peephole_initializer = keras.initializers.get(peephole_initializer)
@@ -113,7 +121,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
         self.input_spec = keras.InputSpec(ndim=2)
 
     def build(self, input_shape):
-        """Makes the weights for x of (batch, input)."""
+        """Creates the weights for x of (batch, input)."""
         super().build(input_shape)
         self.peephole_kernel = self.add_weight(
             shape=(3, self.units),
@@ -124,36 +132,36 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
         )
 
     def call(self, inputs, states, training=False):
-        """One step; see the class."""
+        """Computes one step; see the class."""
         h, c = states
         z = self.input_product(inputs, training)
         h, c = self.step(z, h, c, self.recurrent_kernel, self.peephole_kernel, training)
         return h, [h, c]
 
     def input_product(self, x, training=False):
-        """x W + b, which no state enters: for one step or for all of them at once.
+        """Computes x W + b, the part of z that is independent of the state, for one step or all steps.
 
         Args:
-            x: (batch, input), or (time, batch, input): one dropout mask serves all steps.
-            training: whether `dropout` is on.
+            x: (batch, input), or (time, batch, input); all steps share one dropout mask.
+            training: whether to apply `dropout`.
 
         Returns:
             (batch, 4 units) or (time, batch, 4 units).
         """
-        if training and 0 < self.dropout < 1:  # Keras takes a rate of 1 for none
+        if training and 0 < self.dropout < 1:  # like Keras, which ignores a rate of 1
             x = x * self.get_dropout_mask(x)
         z = keras.ops.matmul(x, self.kernel)
         return z if self.bias is None else z + self.bias
 
     def step(self, z, h, c, U, p, training=False):
-        """The recurrent product and the gates.
+        """Computes the recurrent product and the gates.
 
         Args:
             z: x W + b, (batch, 4 units).
             h, c: (batch, units).
-            U, p: `recurrent_kernel` and `peephole_kernel`, handed in so that a loop reads them, and
-                casts them under a mixed policy, once.
-            training: whether `recurrent_dropout` is on.
+            U, p: `recurrent_kernel` and `peephole_kernel`. They are arguments so that a loop reads the
+                variables, and casts them under a mixed dtype policy, only once.
+            training: whether to apply `recurrent_dropout`.
 
         Returns:
             h', c', each (batch, units).
@@ -169,7 +177,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
         return o * self.activation(c), c
 
     def get_config(self):
-        """Every argument of `__init__`."""
+        """Returns every argument of `__init__`."""
         return {
             **super().get_config(),
             "peephole_initializer": keras.initializers.serialize(self.peephole_initializer),

@@ -14,35 +14,44 @@ from .peephole_cell import PeepholeLSTMCell
 class PeepholeLSTM(keras.layers.RNN):
     """A peephole LSTM over whole sequences.
 
-    It gives what `keras.layers.RNN(PeepholeLSTMCell(...))` gives, with the same weights, in either of
-    two ways. In training, inside a graph (`fit`, `tf.function`), it is `peephole_bptt.peephole_lstm`,
-    whose gradient is written out by hand: faster, but without a second-order gradient. XLA compiles
-    it anew for each new shape of x, which takes a moment: pad to few lengths.
-    Everything else, all that an export holds included, is a plain loop of the cell's steps: inference,
-    eager mode, `unroll`, other activations.
+    It computes the same as `keras.layers.RNN(PeepholeLSTMCell(...))`, with the same weights, in one of two
+    ways:
+
+    - In training inside a graph (`fit`, `tf.function`), with the default activations and without `unroll`:
+      `peephole_bptt.peephole_lstm`. It is faster, but has no second-order gradient. XLA compiles it for each
+      new shape of x, which takes a few seconds, so pad to few different lengths.
+    - Otherwise, in every export included: a loop of the steps of the cell.
 
     Args:
         units: size of h and c.
         peephole_initializer, peephole_regularizer, peephole_constraint: see `PeepholeLSTMCell`.
-        zero_output_for_mask: the output of a masked step is zero, not that of the step before.
-        The others are those of `keras.layers.LSTM`, without `use_cudnn` (cuDNN has no peepholes);
-            `recurrent_dropout` drops the same features for all four gates.
+        recurrent_dropout: see `PeepholeLSTMCell`.
+        zero_output_for_mask: whether the output of a masked step is zero instead of the previous output.
+        **kwargs: other arguments of `keras.layers.Layer`. All remaining arguments are those of
+            `keras.layers.LSTM`, except `use_cudnn`: cuDNN has no peepholes.
 
     Call arguments:
-        sequences: x, (batch, time, input). A batch of no rows, or of no steps, is answered too: no
-            steps give what steps of padding alone give, h' = 0 and the initial state.
-        initial_state: [h, c], each (batch, units); zeros where it is None.
-        mask: bool, (batch, time). A step where it is False leaves the state as it is.
-        training: whether dropout is on.
+        sequences: x, (batch, time, input). The batch size may be 0, and so may the number of time steps;
+            without time steps, h' is 0 and the states are the initial states.
+        initial_state: [h, c], each (batch, units); None for zeros.
+        mask: bool (batch, time). The states do not change at steps where it is False.
+        training: whether to apply dropout.
 
     Returns:
-        The last h', (batch, units), or with `return_sequences` all of them, (batch, time, units);
-        with `return_state`, the last h and c after it.
+        The last h', (batch, units), or with `return_sequences` all h', (batch, time, units);
+        with `return_state`, followed by the last h and c.
 
     Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow.
-        ValueError: `units` is not positive, a dropout is not between 0 and 1, or `sequences` has
-            not three dimensions.
+        RuntimeError: the backend of Keras is not TensorFlow.
+        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `sequences` does not
+            have three dimensions.
+
+    Example:
+
+    >>> layer = PeepholeLSTM(units=16, return_sequences=True, return_state=True)
+    >>> y, h, c = layer(keras.random.normal((4, 10, 8)))
+    >>> y.shape, h.shape, c.shape
+    (TensorShape([4, 10, 16]), TensorShape([4, 16]), TensorShape([4, 16]))
     """
 
     def __init__(
@@ -76,9 +85,9 @@ class PeepholeLSTM(keras.layers.RNN):
         peephole_constraint=None,
         **kwargs,
     ):
-        given = locals()
+        arguments = locals()
         cell = PeepholeLSTMCell(
-            **{name: given[name] for name in CELL_OPTIONS},
+            **{name: arguments[name] for name in CELL_ARGUMENTS},
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),
             name="peephole_lstm_cell",
@@ -100,42 +109,42 @@ class PeepholeLSTM(keras.layers.RNN):
         """Reads whole sequences; see the class."""
         if sequences.shape[1] != 0:
             return super().call(sequences, initial_state, mask=mask, training=training)
-        # Keras looks at the first step before the loop: let it find one, of padding.
+        # Keras reads the first step before the loop, so it gets one step of padding.
         padding = tf.pad(sequences, [[0, 0], [0, 1], [0, 0]])
         mask = tf.zeros([tf.shape(sequences)[0], 1], tf.bool)
-        answer = super().call(padding, initial_state, mask=mask, training=training)
-        y, *states = answer if self.return_state else [answer]
+        result = super().call(padding, initial_state, mask=mask, training=training)
+        y, *states = result if self.return_state else [result]
         y = y[:, :0] if self.return_sequences else y
         return (y, *states) if self.return_state else y
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """What `keras.layers.RNN.call` calls, with the initial state and the dropout masks made.
+        """Computes all steps; `keras.layers.RNN.call` calls it after it created the initial state.
 
         Args:
             sequences: (batch, time, input).
             initial_state: [h, c], each (batch, units).
-            mask: bool, (batch, time), or None.
-            training: whether dropout is on.
+            mask: bool (batch, time), or None.
+            training: whether to apply dropout.
 
         Returns:
-            The last h', (batch, units); h' of all steps, (batch, time, units), in the order in which
-            they were made, or without `return_sequences` the last again; and the last [h, c].
+            The last h', (batch, units); h' of all steps, (batch, time, units), in the order of
+            computation, or the last h' without `return_sequences`; and the last [h, c].
         """
-        if isinstance(mask, (list, tuple)):  # from a functional model: one for each input
+        if isinstance(mask, (list, tuple)):  # a functional model passes a mask for each input
             mask = mask[0]
         x, mask = sequences, None if mask is None else tf.cast(mask, tf.bool)
         if self.go_backwards:
             x = tf.reverse(x, [1])
             mask = None if mask is None else tf.reverse(mask, [1])
-        if training and self._fast:
+        if training and self._has_fast_gradient:
             y, ys, *states = self._training_loop(x, *initial_state, mask)
         else:
             y, ys, *states = self._loop(x, *initial_state, mask, training)
         return y, y if ys is None else ys, states
 
     @property
-    def _fast(self):
-        """Whether the gradient written out by hand is the gradient of this layer, and in a graph."""
+    def _has_fast_gradient(self):
+        """Whether `peephole_lstm` can compute this layer in training."""
         return (
             not tf.executing_eagerly()
             and not self.unroll
@@ -144,7 +153,7 @@ class PeepholeLSTM(keras.layers.RNN):
         )
 
     def _training_loop(self, x, h, c, mask):
-        """`_loop` in training, by `peephole_lstm`."""
+        """Computes the same as `_loop` in training, with `peephole_lstm`."""
         cell = self.cell
         if 0 < cell.dropout < 1:
             x *= cell.get_dropout_mask(x[:, 0])[:, tf.newaxis]
@@ -157,44 +166,44 @@ class PeepholeLSTM(keras.layers.RNN):
             y = h if x.shape[1] else tf.where(tf.shape(x)[1] > 0, h, zero)
         else:
             if self.zero_output_for_mask:
-                shown, last = mask, mask[:, -1:]
-            else:  # the initial state is not an output
-                shown, last = tf.cumsum(tf.cast(mask, tf.int32), axis=1) > 0, mask
-            ys = tf.where(shown[..., tf.newaxis], ys, zero)
+                has_output, last = mask, mask[:, -1:]
+            else:  # the output is zero before the first real step, not the initial state
+                has_output, last = tf.cumsum(tf.cast(mask, tf.int32), axis=1) > 0, mask
+            ys = tf.where(has_output[..., tf.newaxis], ys, zero)
             y = tf.where(tf.reduce_any(last, axis=1, keepdims=True), h, zero)
         return y, ys if self.return_sequences else None, h, c
 
     def _loop(self, x, h, c, mask, training):
-        """The steps one after the other, differentiated by TensorFlow.
+        """Computes the steps in a loop, which TensorFlow differentiates.
 
         Args:
             x: (batch, time, input).
             h, c: (batch, units).
-            mask: bool, (batch, time), or None.
-            training: whether dropout is on.
+            mask: bool (batch, time), or None.
+            training: whether to apply dropout.
 
         Returns:
-            The last h', (batch, units); all of them, (batch, time, units), or None without
+            The last h', (batch, units); all h', (batch, time, units), or None without
             `return_sequences`; the last h and c.
         """
         x = tf.transpose(x, [1, 0, 2])
-        # x W of all steps in one product, before the loop. But h U of a small layer keeps one core
-        # busy and no more: there the loop makes x W of each step beside it, on another.
-        ahead = training or self.unroll or self.units >= 256 or x.shape[1] == 1
-        zs = self.cell.input_product(x, training) if ahead else x
+        # x W + b of all steps is one product before the loop. In a small layer, h U keeps only one core
+        # busy, so x W + b of each step is computed in the loop, in parallel on another core.
+        precomputed = training or self.unroll or self.units >= 256 or x.shape[1] == 1
+        zs = self.cell.input_product(x, training) if precomputed else x
         mask = None if mask is None else tf.transpose(mask)[..., tf.newaxis]  # (time, batch, 1)
         zero = tf.zeros_like(h)  # the output before the first real step
         U = tf.convert_to_tensor(self.cell.recurrent_kernel)
-        # A row of p for each of the batch: to spread one row over it at every step is slower.
+        # p is repeated for each row of the batch here, since broadcasting it in each step is slower.
         p = tf.convert_to_tensor(self.cell.peephole_kernel)[:, tf.newaxis] + zero
 
-        def step(z, real, y, h, c):
-            z = z if ahead else self.cell.input_product(z)
+        def step(z, mask_t, y, h, c):
+            z = z if precomputed else self.cell.input_product(z)
             h_new, c_new = self.cell.step(z, h, c, U, p, training)
-            if real is None:
+            if mask_t is None:
                 return h_new, h_new, c_new
-            y = tf.where(real, h_new, zero if self.zero_output_for_mask else y)
-            return y, tf.where(real, h_new, h), tf.where(real, c_new, c)
+            y = tf.where(mask_t, h_new, zero if self.zero_output_for_mask else y)
+            return y, tf.where(mask_t, h_new, h), tf.where(mask_t, c_new, c)
 
         state = (zero, h, c)
         if self.unroll:
@@ -205,13 +214,13 @@ class PeepholeLSTM(keras.layers.RNN):
             return state[0], tf.stack(ys, axis=1) if self.return_sequences else None, *state[1:]
 
         time = zs.shape[0] or tf.shape(zs)[0]
-        # A slice is no copy, but its gradient is as large as zs; `TensorArray` copies all of zs.
+        # A slice copies nothing, but its gradient has the size of zs; a TensorArray copies zs once.
         read = tf.TensorArray(zs.dtype, time).unstack(zs).read if training else zs.__getitem__
-        ys = []  # of one array, or none
+        ys = []  # empty, or one TensorArray
         if self.return_sequences:
-            # No steps would leave nothing to stack: hence the zero, which step 0 writes over.
-            room = zs.shape[0] or tf.maximum(time, 1)
-            ys = [tf.TensorArray(h.dtype, room, element_shape=h.shape).write(0, zero)]
+            # An empty array cannot be stacked, so it starts with a zero, which step 0 overwrites.
+            size = zs.shape[0] or tf.maximum(time, 1)
+            ys = [tf.TensorArray(h.dtype, size, element_shape=h.shape).write(0, zero)]
 
         def body(t, state, ys):
             state = step(read(t), None if mask is None else mask[t], *state)
@@ -224,21 +233,21 @@ class PeepholeLSTM(keras.layers.RNN):
         return state[0], ys, *state[1:]
 
     def get_config(self):
-        """Every argument of `__init__`."""
+        """Returns every argument of `__init__`."""
         config = super().get_config()
         del config["cell"]
         cell_config = self.cell.get_config()
-        config.update({name: cell_config[name] for name in CELL_OPTIONS})
+        config.update({name: cell_config[name] for name in CELL_ARGUMENTS})
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config
 
     @classmethod
     def from_config(cls, config):
-        """The layer of a `get_config`."""
+        """Creates a layer from the result of `get_config`."""
         return cls(**config)
 
 
-# Every argument of the cell is one of the layer, which shows it as an attribute too.
-CELL_OPTIONS = tuple(inspect.signature(PeepholeLSTMCell.__init__).parameters)[1:-1]
-for _name in CELL_OPTIONS:
+# The arguments of the cell are arguments and attributes of the layer too.
+CELL_ARGUMENTS = tuple(inspect.signature(PeepholeLSTMCell.__init__).parameters)[1:-1]
+for _name in CELL_ARGUMENTS:
     setattr(PeepholeLSTM, _name, property(attrgetter(f"cell.{_name}")))

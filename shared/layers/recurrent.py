@@ -1,7 +1,6 @@
 """Stacks of recurrent layers, built from the name of a cell.
 
-Every app has the settings `cell`, `num_layers`, `units` and `bidirectional`; this file turns them into one
-Keras layer with two forms that share their weights:
+A stack has two forms that share their weights:
 
     y, states = stack(x)                  # x: (batch, time, features), the whole sequence
     y_t, states = stack.step(x_t, states) # x_t: (batch, features), one step of decoding or streaming
@@ -15,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from .peephole_lstm import PeepholeLSTM
+from .seeds import derive_seeds
 
 CELLS = {
     "simple_rnn": keras.layers.SimpleRNN,
@@ -26,32 +26,44 @@ CELLS = {
 
 @keras.saving.register_keras_serializable(package="peephole")
 class RecurrentStack(keras.layers.Layer):
-    """Layers of one kind of recurrent cell, with dropout between them.
+    """A stack of recurrent layers of one kind, with dropout between them.
 
     Args:
         cell: one of `CELLS`.
-        units: size of the state; a bidirectional layer gives 2 * units features.
+        units: size of the state. A bidirectional layer returns 2 * units features.
         num_layers: number of layers.
-        bidirectional: read each layer's sequence in both directions, outputs concatenated.
-        dropout: fraction of the features dropped between the layers, in training; the same ones at
-            every step (Gal & Ghahramani 2016).
-        recurrent_dropout: fraction of h dropped on its way to the next step, in training; the same
-            features at every step.
-        seed: of the dropout.
+        bidirectional: whether each layer reads its sequence in both directions; the outputs are
+            concatenated.
+        dropout: fraction of the features dropped between the layers in training, the same features at
+            every time step (Gal & Ghahramani 2016).
+        recurrent_dropout: fraction of the previous output dropped before the recurrent product in
+            training, the same features at every time step.
+        seed: seed of the dropout layers.
 
     Call arguments:
         x: (batch, time, features).
-        initial_state: list of (batch, units), in the order of `states`; zeros where it is None.
-        mask: bool (batch, time). A step where it is False leaves the state as it is, so padding
-            changes nothing.
-        training: dropout on; and on a GPU, cuDNN where the cell has it.
+        initial_state: list of (batch, units), in the order of the returned states; None for zeros.
+        mask: bool (batch, time). The states do not change at steps where it is False, so padding has no
+            effect.
+        training: whether to apply dropout, and to allow cuDNN on a GPU.
 
     Returns:
-        y: (batch, time, units) or (batch, time, 2 * units), and the list of the last states:
-        for each layer, for each direction, h and, of an LSTM, c, each (batch, units).
+        Tuple of y, (batch, time, units) or (batch, time, 2 * units), and the list of the last states: for
+        each layer, for each direction, the hidden state and, for an LSTM, the cell state, each
+        (batch, units).
 
     Raises:
-        ValueError: an unknown cell, or a number that is not positive.
+        ValueError: `cell` is unknown, or `units` or `num_layers` is not a positive integer.
+
+    Example:
+
+    >>> stack = RecurrentStack("peephole_lstm", units=16, num_layers=2)
+    >>> y, states = stack(keras.random.normal((4, 10, 8)))
+    >>> y.shape, len(states), states[0].shape
+    (TensorShape([4, 10, 16]), 4, TensorShape([4, 16]))
+    >>> y, states = stack.step(keras.random.normal((4, 8)), states)
+    >>> y.shape
+    TensorShape([4, 16])
     """
 
     def __init__(
@@ -67,10 +79,10 @@ class RecurrentStack(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if cell not in CELLS:
-            raise ValueError(f"`cell` is one of {', '.join(CELLS)}. Received: {cell!r}")
+            raise ValueError(f"`cell` must be one of {', '.join(CELLS)}. Received: {cell!r}")
         for name, value in {"units": units, "num_layers": num_layers}.items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` is a positive integer. Received: {value!r}")
+                raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
         self.cell = cell
         self.units = units
         self.num_layers = num_layers
@@ -80,20 +92,22 @@ class RecurrentStack(keras.layers.Layer):
         self.seed = seed
         self.supports_masking = True
         self.states_per_layer = (2 if "lstm" in cell else 1) * (2 if bidirectional else 1)
-        self.rnns = [self._layer(i) for i in range(num_layers)]
+        recurrent_seeds = derive_seeds(seed, start=1000)
+        self.rnns = [self._recurrent_layer(i, next(recurrent_seeds)) for i in range(num_layers)]
+        dropout_seeds = derive_seeds(seed)
         self.dropouts = [
-            keras.layers.Dropout(dropout, (None, 1, None), None if seed is None else seed + i)
-            for i in range(num_layers - 1)
+            keras.layers.Dropout(dropout, (None, 1, None), next(dropout_seeds))
+            for _ in range(num_layers - 1)
         ]
 
-    def _layer(self, i):
-        # The policy goes down by hand: layers made here would otherwise read the global one.
+    def _recurrent_layer(self, i, seed):
+        # Without `dtype`, the sub-layers would take the global policy instead of this layer's.
         rnn = CELLS[self.cell](
             self.units,
             return_sequences=True,
             return_state=True,
             recurrent_dropout=self.recurrent_dropout,
-            seed=None if self.seed is None else self.seed + 1000 + i,
+            seed=seed,
             dtype=self.dtype_policy,
             name=f"{self.cell}_{i}",
         )
@@ -111,7 +125,7 @@ class RecurrentStack(keras.layers.Layer):
         super().build(x_shape)
 
     def zero_states(self, batch):
-        """The states before the first step: a list of zeros (batch, units)."""
+        """Returns the states before the first step: a list of zeros (batch, units)."""
         return [
             tf.zeros([batch, self.units], self.compute_dtype)
             for _ in range(self.num_layers * self.states_per_layer)
@@ -126,19 +140,19 @@ class RecurrentStack(keras.layers.Layer):
         for i, rnn in enumerate(self.rnns):
             if i:
                 x = self.dropouts[i - 1](x, training=training)
-            self._prepare(rnn, training)
+            self._override_defaults(rnn, training)
             initial = list(initial_state[n * i : n * (i + 1)])
             x, *last = rnn(x, initial_state=initial, mask=mask, training=training)
             states += last
         return x, states
 
-    def _prepare(self, rnn, training):
-        """Sets what Keras would choose otherwise than a model that is to be served needs it.
+    def _override_defaults(self, rnn, training):
+        """Overrides Keras defaults that would break serving.
 
-        cuDNN in training only: the choice falls when the graph is traced, on the machine that traces
-        it, so a model exported on a machine with a GPU would carry CudnnRNN ops, and no CPU could
-        serve it. And no recurrent dropout in inference: Keras would not apply its masks, but draw
-        them, and the graph would hold the state of their seeds.
+        - cuDNN: Keras chooses it when the graph is traced. A model exported on a machine with a GPU would
+          contain CudnnRNN ops, which a CPU cannot run.
+        - Recurrent dropout: in inference, Keras creates the dropout masks without using them, and the
+          exported graph would contain the state of their seed generators.
         """
         for layer in getattr(rnn, "forward_layer", None), getattr(rnn, "backward_layer", None), rnn:
             if hasattr(layer, "use_cudnn"):
@@ -147,49 +161,50 @@ class RecurrentStack(keras.layers.Layer):
                 layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
 
     def step(self, x, states):
-        """One step, for decoding and streaming: the cells themselves, without a loop over time.
+        """Computes one time step in inference, for decoding and streaming.
 
         Args:
             x: (batch, features).
             states: list of (batch, units).
 
         Returns:
-            y: (batch, units), and the new states.
+            y, (batch, units), and the new states.
 
         Raises:
-            ValueError: the stack is bidirectional: its second direction begins at the end.
+            ValueError: the stack is bidirectional.
         """
         if self.bidirectional:
             raise ValueError(
-                "A bidirectional stack has no single-step form: it needs the end of x."
+                "`step` requires bidirectional=False: the backward direction starts at the end of the "
+                "sequence."
             )
         n = self.states_per_layer
-        new = []
+        new_states = []
         for i, rnn in enumerate(self.rnns):
             x, last = rnn.cell(x, list(states[n * i : n * (i + 1)]), training=False)
-            new += last if isinstance(last, (list, tuple)) else [last]
-        return x, new
+            new_states += last if isinstance(last, (list, tuple)) else [last]
+        return x, new_states
 
     def compute_output_shape(self, x_shape):
-        """Shapes of y and of each state."""
+        """Returns the shapes of y and of each state."""
         batch, time = x_shape[:2]
         state = (batch, self.units)
         y = (batch, time, self.units * (2 if self.bidirectional else 1))
         return y, [state] * (self.num_layers * self.states_per_layer)
 
     def compute_mask(self, x, mask=None):
-        """The mask goes on with y; states have none."""
+        """Returns the mask of y, which is that of x; the states have no mask."""
         return mask, [None] * (self.num_layers * self.states_per_layer)
 
     def get_config(self):
-        """Every argument of `__init__`."""
-        names = (
-            "cell",
-            "units",
-            "num_layers",
-            "bidirectional",
-            "dropout",
-            "recurrent_dropout",
-            "seed",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        """Returns every argument of `__init__`."""
+        return {
+            **super().get_config(),
+            "cell": self.cell,
+            "units": self.units,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }

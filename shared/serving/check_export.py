@@ -1,11 +1,12 @@
-"""Answers requests with a SavedModel as TF Serving loads it, in a process that has none of our code.
+"""Runs requests through a SavedModel as TF Serving does, in a process without the code of this project.
 
     python -I shared/serving/check_export.py FOLDER REQUESTS ANSWERS
 
-A reload in TensorFlow 2 proves little: it finds variables that the C++ loader, which is TF Serving's,
-does not. The TF1 Session path loads as that does. REQUESTS and ANSWERS are pickles of
-{signature: {input or output: array}}; ANSWERS also gets "latency_ms", the median of a request with
-one row.
+The model is loaded through a TF1 Session, because TF Serving's C++ loader works in the same way. Loading
+with TensorFlow 2 proves less: it finds variables that the C++ loader does not find.
+
+REQUESTS is a pickle of {signature: {input: array}}; ANSWERS, which is written, is a pickle of
+{signature: {output: array}} with one more key, "latency_ms": the median time of a request with one row.
 """
 
 import pickle
@@ -16,10 +17,16 @@ import tensorflow as tf
 
 
 def main(folder, requests, answers):
-    """Loads the model, answers, writes."""
+    """Loads the model, runs the requests and writes the answers.
+
+    Args:
+        folder: the folder of the SavedModel.
+        requests: path of the pickle to read.
+        answers: path of the pickle to write.
+    """
     with open(requests, "rb") as file:
         requests = pickle.load(file)
-    result = {}
+    results = {}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         model = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
 
@@ -35,20 +42,21 @@ def main(folder, requests, answers):
                 sys.exit(f"signature {signature}, {rows} rows: {text}")
             for name, value in result.items():
                 if value.shape[:1] != (rows,):
-                    sys.exit(f"signature {signature}, {rows} rows: {name} is {value.shape}")
+                    problem = f"{name} is {value.shape}, and not ({rows}, ...)"
+                    sys.exit(f"signature {signature}, {rows} rows: {problem}")
             return result
 
         for signature, request in requests.items():
-            result[signature] = answer(signature, request)
+            results[signature] = answer(signature, request)
             answer(signature, {name: value[:0] for name, value in request.items()})
         single = {name: value[:1] for name, value in requests["serving_default"].items()}
         times = []
         for _ in range(5):
-            begin = time.perf_counter()
+            start = time.perf_counter()
             answer("serving_default", single)
-            times.append(1000 * (time.perf_counter() - begin))
+            times.append(1000 * (time.perf_counter() - start))
     with open(answers, "wb") as file:
-        pickle.dump({**result, "latency_ms": sorted(times)[2]}, file)
+        pickle.dump({**results, "latency_ms": sorted(times)[2]}, file)
 
 
 if __name__ == "__main__":

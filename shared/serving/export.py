@@ -114,9 +114,7 @@ def write(server, folder, card):
         RuntimeError: the export has a defect, which the message names.
     """
     folder = pathlib.Path(folder)
-    # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables can be saved.
-    server.variables_of_endpoints = _variables(server.endpoints)
-    tf.saved_model.save(server, str(folder), signatures=server.endpoints)
+    _save(server, folder)
     requests = server.sample_requests()
     _write_warmup(requests, folder)
     defects = problems(folder)
@@ -136,13 +134,20 @@ def write(server, folder, card):
     write_json(folder / "assets.extra" / "model_card.json", card)
 
 
-def _variables(endpoints):
-    """All variables that the endpoints use, trainable or frozen, each once."""
-    variables = {}
-    for function in endpoints.values():
-        for variable in function.get_concrete_function().graph.variables:
-            variables[variable.ref()] = variable
-    return list(variables.values())
+def _save(server, folder):
+    """Saves the endpoints of `server` as signatures, with the variables that they use."""
+    endpoints = server.endpoints
+    functions = {name: fn.get_concrete_function() for name, fn in endpoints.items()}
+    variables = {v.ref(): v for fn in functions.values() for v in fn.graph.variables}
+    # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables can be saved,
+    # frozen ones too.
+    server.variables_of_endpoints = list(variables.values())
+    # As attributes, the functions would be traced again.
+    del server.endpoints
+    try:
+        tf.saved_model.save(server, str(folder), signatures=functions)
+    finally:
+        server.endpoints = endpoints
 
 
 def sample_batch(*texts):

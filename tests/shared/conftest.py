@@ -1,4 +1,4 @@
-"""A toy model, as a folder and behind a stand-in for TF Serving that keeps its JSON rules."""
+"""A toy model, exported to a folder and behind an imitation of TF Serving's REST API."""
 
 import base64
 import http.server
@@ -82,30 +82,30 @@ NAMES = ["serving_default", "generate", "n_best", "sound", "score", "step", "num
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Versions 1, 9 and 10, of which 1 and 9 are broken, and what an unfinished export leaves."""
+    """Versions 1, 9 and 10, of which 1 and 9 are damaged, and the folders of unfinished exports."""
     folder = tmp_path_factory.mktemp("saved_models") / "toy"
     toy = Toy()
     tf.saved_model.save(toy, folder / "10", signatures={name: getattr(toy, name) for name in NAMES})
-    for broken in ("1", "9", "11.tmp"):
-        (folder / broken).mkdir()
-        (folder / broken / "saved_model.pb").write_bytes(b"\xff broken")
+    for damaged in ("1", "9", "11.tmp"):
+        (folder / damaged).mkdir()
+        (folder / damaged / "saved_model.pb").write_bytes(b"\xff damaged")
     (folder / "12").mkdir()
     return folder
 
 
-RAW = ("utf-8", "surrogateescape")  # TF Serving writes a string's bytes as they are
+RAW = ("utf-8", "surrogateescape")  # TF Serving does not check that strings are UTF-8
 
 
 def _json(value):
     return json.dumps(value, ensure_ascii=False).encode(*RAW)
 
 
-class Refused(Exception):
+class RequestError(Exception):
     pass
 
 
-class Serving(http.server.BaseHTTPRequestHandler):
-    """TF Serving's REST API as documented and as in its util/json_tensor.cc."""
+class ServingHandler(http.server.BaseHTTPRequestHandler):
+    """TF Serving's REST API as documented and as implemented in its util/json_tensor.cc."""
 
     protocol_version = "HTTP/1.1"
     model = None
@@ -125,9 +125,9 @@ class Serving(http.server.BaseHTTPRequestHandler):
         self.requests.append((self.path, body))
         try:
             if not re.match("/v1/models/toy(/versions/10)?[:/]", self.path):
-                raise Refused(404, "Servable not found for request: Latest(other)")
+                raise RequestError(404, "Servable not found for request: Latest(other)")
             status, reply = 200, _json(method(body))
-        except Refused as error:
+        except RequestError as error:
             status, message = error.args
             escaped = (
                 message.encode()
@@ -176,28 +176,28 @@ class Serving(http.server.BaseHTTPRequestHandler):
         request = json.loads(body)
         name = request.get("signature_name", "serving_default")
         if name not in self.model.signatures:
-            raise Refused(400, f'Serving signature name: "{name}" not found in signature def')
+            raise RequestError(400, f'Serving signature name: "{name}" not found in signature def')
         function = self.model.signatures[name]
         tensors = {}
         for key, spec in function.structured_input_signature[1].items():
             if key not in request["inputs"]:
-                raise Refused(400, f"Missing named input: {key} in 'inputs' object.")
-            tensors[key] = tf.constant(self._read(request["inputs"][key]), spec.dtype)
+                raise RequestError(400, f"Missing named input: {key} in 'inputs' object.")
+            tensors[key] = tf.constant(self._from_json(request["inputs"][key]), spec.dtype)
         try:
             answer = function(**tensors)
         except tf.errors.InvalidArgumentError as error:
-            raise Refused(400, error.message) from error
-        outputs = {key: self._write(key, value.numpy().tolist()) for key, value in answer.items()}
+            raise RequestError(400, error.message) from error
+        outputs = {key: self._to_json(key, value.numpy().tolist()) for key, value in answer.items()}
         return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 
-    def _read(self, value):
+    def _from_json(self, value):
         if isinstance(value, list):
-            return [self._read(v) for v in value]
+            return [self._from_json(v) for v in value]
         return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
-    def _write(self, name, value):
+    def _to_json(self, name, value):
         if isinstance(value, list):
-            return [self._write(name, v) for v in value]
+            return [self._to_json(name, v) for v in value]
         if isinstance(value, bytes):
             binary = name.endswith("_bytes")
             return {"b64": base64.b64encode(value).decode()} if binary else value.decode(*RAW)
@@ -206,8 +206,8 @@ class Serving(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def server(folder):
-    Serving.model = tf.saved_model.load(str(folder / "10"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Serving) as server:
+    ServingHandler.model = tf.saved_model.load(str(folder / "10"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ServingHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         with pytest.MonkeyPatch.context() as patch:
@@ -222,24 +222,24 @@ def target(request, folder, server):
     return str(folder) if request.param == "folder" else f"{server}/v1/models/toy"
 
 
-LOADED = {}
+CLIENTS = {}
 
 
 @pytest.fixture
 def client(target):
-    if target not in LOADED:
-        LOADED[target] = connect(target)
-    return LOADED[target]
+    if target not in CLIENTS:
+        CLIENTS[target] = connect(target)
+    return CLIENTS[target]
 
 
 @pytest.fixture
 def requests():
-    """What the stand-in is asked from here on: pairs of path and body."""
-    Serving.requests.clear()
-    return Serving.requests
+    """The requests that the server receives from here on, (path, body)."""
+    ServingHandler.requests.clear()
+    return ServingHandler.requests
 
 
 @pytest.fixture
 def signatures():
-    """The names of the toy's signatures."""
+    """The names of the signatures of the toy model."""
     return NAMES

@@ -1,4 +1,4 @@
-"""The command line, over a folder and over a stand-in for TF Serving."""
+"""The command line, with a folder and with an imitation of TF Serving."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ from shared import predict
 
 @pytest.fixture
 def run(target, client, capsys, monkeypatch):
-    """Runs the command line on the target, loaded once; returns (status, stdout, stderr)."""
+    """A function that runs the command line on the target; returns (status, stdout, stderr)."""
     monkeypatch.setattr(predict, "connect", lambda *_: client)
 
     def run(*argv):
@@ -26,8 +26,8 @@ def run(target, client, capsys, monkeypatch):
     return run
 
 
-def bad(argv, capsys):
-    """Runs a command line that must fail with one line; returns the line."""
+def error_line(argv, capsys):
+    """Runs a command line that must fail with one line on stderr; returns the line."""
     assert predict.main([str(arg) for arg in argv]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -37,17 +37,17 @@ def bad(argv, capsys):
     return err
 
 
-def test_texts_in_order(run):
+def test_texts_are_answered_in_order(run):
     assert run("abc", "@@at", "čas") == (0, "ABC\n@AT\nČAS\n", "")
 
 
-def test_options_may_stand_between_the_texts(run):
+def test_options_between_the_texts(run):
     argv = ["a", "--param", "temperature=0.25", "--param", "seed=7", "--signature", "generate"]
     argv += ["--param", "loud=false", "--param", "tag=x=y", "--", "-b"]
     assert run(*argv) == (0, "x=y a 0.25 7\nx=y -b 0.25 7\n", "")
 
 
-def test_one_text_prints_as_it_is(run):
+def test_newlines_are_escaped_unless_there_is_one_text(run):
     assert run("a\nb") == (0, "A\nB\n", "")
     assert run("a\nb", "c") == (0, "A\\nB\nC\n", "")
 
@@ -65,7 +65,7 @@ def test_batches(run, client, monkeypatch, tmp_path, count):
     assert sizes == [3] * (count // 3) + [count % 3] * (count % 3 > 0)
 
 
-def test_lines_end_at_the_newline_alone(run, tmp_path):
+def test_lines_end_at_newlines_only(run, tmp_path):
     file = tmp_path / "a.TXT"
     file.write_bytes("a\u2028b\x0bc\r\n\xa0d\n".encode() + b"e\xfff")
     status, out, _ = run(f"@{file}")
@@ -80,12 +80,12 @@ def test_gz_and_stdin(run, tmp_path, monkeypatch):
         assert run(f"@{file}", name, "z") == (0, "A\tB\nC\nX\nY\nZ\n", "")
 
 
-def test_other_files_are_one_input(run, tmp_path):
+def test_a_file_that_is_not_text_is_one_input(run, tmp_path):
     file = tmp_path / "a.jpg"
     file.write_bytes(b"a\nb\xff\n")
     assert run(f"@{file}") == (0, "A\nB\ufffd\n\n", "")
     _, out, _ = run(f"@{file}", "--format", "jsonl")
-    assert json.loads(out)["input"] == f"@{file}"
+    assert json.loads(out)["input"] == str(file)
 
 
 def test_errors_of_rows(run, tmp_path):
@@ -105,7 +105,7 @@ def test_jsonl(run):
     assert json.loads(out.splitlines()[1])["error"] == "nothing to say"
 
 
-def test_n_best_prints_with_tabs(run):
+def test_n_best_is_separated_by_tabs(run):
     assert run("a", "b", "--signature", "n_best") == (0, "a\ta!\ta?\nb\tb!\tb?\n", "")
     _, out, _ = run("a", "--signature", "n_best", "--format", "jsonl")
     assert json.loads(out)["outputs"] == ["a", "a!", "a?"]
@@ -133,13 +133,13 @@ def test_files_of_binary_outputs(run, tmp_path):
     ]
 
 
-def test_progress_when_asked(run):
+def test_progress_bar(run):
     status, out, err = run("a", "b", "--progress")
     assert (status, out) == (0, "A\nB\n")
-    assert "2 rows" in err
+    assert "2/2" in err
 
 
-def test_a_failing_batch_says_which_rows(run, tmp_path):
+def test_the_error_of_a_batch_names_its_rows(run, tmp_path):
     file = tmp_path / "lines"
     file.write_text("1\n2\n3\nfour\n5\n")
     status, out, err = run(f"@{file}", "--signature", "number", "--batch-size", 2)
@@ -151,44 +151,49 @@ def test_errors_of_inputs(run, client, target, capsys, tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "bad.gz").write_bytes(b"not gzip")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"a" * 1000)[:-9])
-    assert "nothing to answer" in bad([target], capsys)
-    assert "nothing to answer" in bad([target, f"@{tmp_path}/empty"], capsys)
-    assert f"{tmp_path}/none: No such file" in bad([target, "a", f"@{tmp_path}/none"], capsys)
-    assert "directory" in bad([target, f"@{tmp_path}"], capsys)
-    assert "bad.gz: Not a gzipped file" in bad([target, f"@{tmp_path}/bad.gz"], capsys)
-    assert "cut.gz: " in bad([target, f"@{tmp_path}/cut.gz"], capsys)
-    assert "no signature 'x'; there are: " in bad([target, "a", "--signature", "x"], capsys)
-    assert "has no 'x'" in bad([target, "a", "--param", "x=1"], capsys)
-    assert "NAME=VALUE" in bad([target, "a", "--param", "x"], capsys)
-    assert "--batch-size" in bad([target, "a", "--batch-size", "0"], capsys)
-    line = bad([target, "a", "--signature", "step"], capsys)
+    assert "no inputs" in error_line([target], capsys)
+    assert "no inputs" in error_line([target, f"@{tmp_path}/empty"], capsys)
+    assert f"{tmp_path}/none: No such file" in error_line(
+        [target, "a", f"@{tmp_path}/none"], capsys
+    )
+    assert "bad.gz: Not a gzipped file" in error_line([target, f"@{tmp_path}/bad.gz"], capsys)
+    assert "cut.gz: " in error_line([target, f"@{tmp_path}/cut.gz"], capsys)
+    assert "no signature 'x'; the model has: generate" in error_line(
+        [target, "a", "--signature", "x"], capsys
+    )
+    assert "has no input 'x'" in error_line([target, "a", "--param", "x=1"], capsys)
+    assert "NAME=VALUE" in error_line([target, "a", "--param", "x"], capsys)
+    assert "--batch-size" in error_line([target, "a", "--batch-size", "0"], capsys)
+    line = error_line([target, "a", "--signature", "step"], capsys)
     assert "needs state (--param state=...); its inputs: " in line
     assert "float32[batch, 2]" in line
 
 
 def test_errors_of_folders(folder, capsys, tmp_path):
-    assert "no such folder" in bad([tmp_path / "none", "a"], capsys)
-    assert "no SavedModel" in bad([tmp_path, "a"], capsys)
-    assert "does not load" in bad([folder / "9", "a"], capsys)
+    assert "no such folder" in error_line([tmp_path / "none", "a"], capsys)
+    assert "no SavedModel" in error_line([tmp_path, "a"], capsys)
+    assert "does not load" in error_line([folder / "9", "a"], capsys)
 
 
 def test_errors_of_addresses(server, capsys):
-    assert "REST" in bad(["grpc://localhost:8500", "a"], capsys)
-    assert "http://HOST:8501/v1/models/NAME" in bad([server, "a"], capsys)
-    line = bad([f"{server}/v1/models/other", "a"], capsys)
+    assert "REST" in error_line(["grpc://localhost:8500", "a"], capsys)
+    assert "http://HOST:8501/v1/models/NAME" in error_line([server, "a"], capsys)
+    line = error_line([f"{server}/v1/models/other", "a"], capsys)
     assert "/v1/models/other/metadata: HTTP 404: Servable not found" in line
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = bad([f"http://127.0.0.1:{port}/v1/models/toy", "a", "--timeout", "0.1"], capsys)
+        line = error_line(
+            [f"http://127.0.0.1:{port}/v1/models/toy", "a", "--timeout", "0.1"], capsys
+        )
         assert "cannot reach" in line
         assert "timed out" in line
-    line = bad([f"http://127.0.0.1:{port}/v1/models/toy", "a"], capsys)
+    line = error_line([f"http://127.0.0.1:{port}/v1/models/toy", "a"], capsys)
     assert f"127.0.0.1:{port}" in line
     assert "refused" in line
     assert "MODEL_NAME=toy tensorflow/serving" in line
 
 
-# In a process of its own
+# In another process
 
 CODE = """
 import sys
@@ -204,13 +209,13 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["{server}/v1/models/toy", "a"]])
-def test_no_tensorflow_without_a_folder(server, argv):
+def test_tensorflow_is_imported_only_for_folders(server, argv):
     argv = [arg.format(server=server) for arg in argv]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CODE, *argv], capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "@photo.jpg" in done.stdout or done.stdout == "A\n"
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "@photo.jpg" in process.stdout or process.stdout == "A\n"
 
 
 def test_broken_pipe(server, tmp_path):

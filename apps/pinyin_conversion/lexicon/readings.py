@@ -8,7 +8,6 @@ import pathlib
 import unicodedata
 
 import numpy as np
-import tensorflow as tf
 
 from shared.errors import InputError
 from shared.files import write_text
@@ -18,7 +17,7 @@ TONE_DIGITS = "12345"
 TONE_MARKS = "\u0304\u0301\u030c\u0300"  # combining, of the tones 1 to 4
 
 
-class Readings(tf.Module):
+class Readings:
     """The numbered readings; a *reading* is a syllable and a character that is read so.
 
     The file has a line for each syllable, in alphabetical order, with its characters, the most
@@ -48,7 +47,6 @@ class Readings(tf.Module):
     """
 
     def __init__(self, path):
-        super().__init__()
         try:
             lines = pathlib.Path(path).read_text("utf-8").splitlines()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The service, on random weights in memory and as exported, against plain Keras calls and itself."""
+"""The Server, in memory and exported, against calls of the Keras model and against itself."""
 
 import dataclasses
 import itertools
@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from apps.language_model.config import TINY
+from apps.language_model.data import Assets
 from apps.language_model.model import build
 from apps.language_model.serve import BLOCK, SUGGESTIONS, Server
 from shared.serving import export
@@ -39,13 +40,13 @@ def toy(request, tmp_path_factory):
     return toy_of(*request.param, tmp_path_factory)
 
 
-def toy_of(tokenizer, cell, layers, tmp_path_factory):
-    """A Server on random weights, its vocabulary, and `logits`, the model called by itself."""
+def toy_of(tokenizer, cell, num_layers, tmp_path_factory):
+    """Returns a Server with random weights, its vocabulary, and `logits`, a call of the model."""
     config = dataclasses.replace(
         TINY,
         tokenizer=tokenizer,
         cell=cell,
-        num_layers=layers,
+        num_layers=num_layers,
         units=7,
         batch_size=1,
         temperature=0.7,
@@ -54,7 +55,8 @@ def toy_of(tokenizer, cell, layers, tmp_path_factory):
     path = tmp_path_factory.mktemp("toy") / "vocabulary.txt"
     size = 60 if tokenizer == "subword" else None
     vocabulary = Vocabulary.build(LONG.split("\n"), tokenizer, path, size)
-    model = build(config, vocabulary)
+    assets = Assets(vocabulary)
+    model = build(config, assets)
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.7)
@@ -65,13 +67,13 @@ def toy_of(tokenizer, cell, layers, tmp_path_factory):
         return model({"tokens": tokens, "carry": zero}, training=False)
 
     return types.SimpleNamespace(
-        server=Server(model, config, vocabulary), model=model, config=config, vocabulary=vocabulary,
+        server=Server(model, config, assets), model=model, config=config, vocabulary=vocabulary,
         tokenizer=tokenizer, logits=lambda ids: np.asarray(logits(tf.constant([ids], tf.int32)), float)[0],
     )  # fmt: skip
 
 
 def ask(toy, signature, texts, **more):
-    """The answer of the Server in memory, as NumPy arrays; texts as str."""
+    """Returns the answer of the Server in memory as NumPy arrays; strings as str."""
     texts = [t if isinstance(t, bytes) else t.encode() for t in texts]
     more = {name: tf.constant(value) for name, value in more.items()}
     answer = toy.server.endpoints[signature](inputs=tf.constant(texts, tf.string), **more)
@@ -99,13 +101,13 @@ def random_parameters(n, seed=3):
 
 
 def encode(toy, text):
-    """Ids of a text, by the vocabulary's file alone."""
-    known = {t: i for i, t in enumerate(open_lines(toy.vocabulary.path))}
+    """Encodes a text with nothing but the vocabulary file."""
+    id_of = {t: i for i, t in enumerate(open_lines(toy.vocabulary.path))}
     tokens = []
     for line in text.split("\n"):
-        tokens += line.split() if toy.unit == "word" else line
+        tokens += line.split() if toy.tokenizer == "word" else line
         tokens.append("</s>")
-    return [known.get(t, UNKNOWN) for t in tokens[:-1]]
+    return [id_of.get(t, UNKNOWN) for t in tokens[:-1]]
 
 
 def open_lines(path):
@@ -119,13 +121,13 @@ def log_softmax(x):
 
 
 def log_p(toy, ids, first=0):
-    """The log-probability of ids[first:], each given all before it and an end of line before all."""
+    """Returns the log-probability of ids[first:], given all ids before and a line end at the start."""
     table = log_softmax(toy.logits([END, *ids]))
     return sum(table[i, ids[i]] for i in range(first, len(ids)))
 
 
-def close(ours, theirs, **tolerance):
-    np.testing.assert_allclose(ours, theirs, **({"rtol": 2e-4, "atol": 1e-4} | tolerance))
+def close(actual, expected, **tolerance):
+    np.testing.assert_allclose(actual, expected, **({"rtol": 2e-4, "atol": 1e-4} | tolerance))
 
 
 # --- score ---------------------------------------------------------------------------------------
@@ -142,15 +144,15 @@ def test_score_is_that_of_the_model(toy):
     assert answer["error"] == [""] * len(TEXTS)
 
 
-def test_score_shows_the_text_as_the_model_sees_it(toy):
+def test_score_returns_the_text_as_the_model_reads_it(toy):
     shown = ask(
         toy, "score", ["the cat", "the\n", "the\r\ncat\r", "", "\n\n", f"the {UNKNOWN_TEXT}"]
     )
-    unknown = "the \ufffd\ufffd \ufffd" if toy.unit == "char" else "the <unk> <unk>"
+    unknown = "the \ufffd\ufffd \ufffd" if toy.tokenizer == "char" else "the <unk> <unk>"
     assert shown["outputs"] == ["the cat", "the", "the\ncat", "", "\n", unknown]
 
 
-def test_a_last_line_ends_whether_it_says_so_or_not(toy):
+def test_the_line_end_of_the_last_line_is_optional(toy):
     one, two = ask(toy, "score", ["the cat"]), ask(toy, "score", ["the cat\n"])
     assert one["tokens"] == two["tokens"]
     close(one["log_probability"], two["log_probability"], rtol=1e-6)
@@ -171,9 +173,9 @@ def test_a_batch_is_its_rows(toy, signature):
 
 
 def cut(toy, text, pieces, seed):
-    """Cuts a text anywhere; of words, before a space or an end of line."""
+    """Cuts a text at random places; for words, before a space or a line end."""
     places = range(1, len(text))
-    if toy.unit == "word":
+    if toy.tokenizer == "word":
         places = [i for i in places if text[i] in " \n"]
     rng = np.random.default_rng(seed)
     at = sorted(rng.choice(places, pieces - 1, replace=False).tolist())
@@ -181,7 +183,7 @@ def cut(toy, text, pieces, seed):
 
 
 @pytest.mark.parametrize(("pieces", "seed"), [(1, 0), (2, 1), (5, 2), (5, 3), (30, 4)])
-def test_pieces_sum_to_the_whole_however_the_text_is_cut(toy, pieces, seed):
+def test_the_scores_of_pieces_sum_to_the_score_of_the_text(toy, pieces, seed):
     text = LONG + "\n"
     whole = ask(toy, "score", [text])
     first, *rest = cut(toy, text, pieces, seed)
@@ -193,7 +195,7 @@ def test_pieces_sum_to_the_whole_however_the_text_is_cut(toy, pieces, seed):
         tokens += answer["tokens"][0]
     assert tokens == whole["tokens"][0]
     close(total, whole["log_probability"][0])
-    # And the state is that of the text in one piece.
+    # The state equals that of the text in one piece.
     close(answer["state"], ask(toy, "start", [text])["state"])
 
 
@@ -202,7 +204,7 @@ def test_the_next_tokens_are_the_likeliest(toy):
     assert answer["next_log_probability"].shape == (len(TEXTS), SUGGESTIONS)
     names = [
         "\n",
-        "<unk>" if toy.unit == "word" else "\ufffd",
+        "<unk>" if toy.tokenizer == "word" else "\ufffd",
         *open_lines(toy.vocabulary.path)[2:],
     ]
     for i, text in enumerate(TEXTS):
@@ -212,9 +214,9 @@ def test_the_next_tokens_are_the_likeliest(toy):
         assert answer["next_tokens"][i] == [names[b] for b in best]
         close(answer["next_log_probability"][i], table[best], atol=1e-3)
         assert answer["outputs"][i] == answer["next_tokens"][i][0]
-    # An end of line is a "\n" there too, and what a `step` may be given.
-    everything = [names[i] for i in range(3)]
-    step = ask(toy, "step", everything, state=np.repeat(answer["state"][:1], 3, axis=0))
+    # A line end is "\n" here too, and `step` accepts it.
+    first_tokens = [names[i] for i in range(3)]
+    step = ask(toy, "step", first_tokens, state=np.repeat(answer["state"][:1], 3, axis=0))
     table = log_softmax(toy.logits([END, *encode(toy, TEXTS[0])])[-1])
     assert step["tokens"].tolist() == [1, 1, 1]
     close(step["log_probability"], table[:3], atol=1e-3)
@@ -246,7 +248,7 @@ def test_greedy_is_the_argmax_of_the_model(toy):
         prompt = len(ids)
         while len(ids) < prompt + 6:
             logits = toy.logits([END, *ids])[-1]
-            logits[UNKNOWN] = -np.inf  # which nobody wants to read
+            logits[UNKNOWN] = -np.inf  # never generated
             ids.append(int(logits.argmax()))
             if ids[-1] == END:
                 break
@@ -258,10 +260,10 @@ def test_greedy_is_the_argmax_of_the_model(toy):
     assert max(lengths) == 6
 
 
-def test_no_request_takes_the_memory_of_the_others(toy, monkeypatch):
-    """Traced anew with a low limit: as it is, a row that never ends would run for a while."""
-    monkeypatch.setattr("apps.language_model.serve.LONGEST", 3)
-    server = Server(toy.model, toy.config, toy.vocabulary)
+def test_max_tokens_has_an_upper_limit(toy, monkeypatch):
+    """Traced again with a low limit: with the real one, a row without an end would take long."""
+    monkeypatch.setattr("apps.language_model.serve.MAX_TOKENS", 3)
+    server = Server(toy.model, toy.config, Assets(toy.vocabulary))
     more = {name: tf.constant(v) for name, v in parameters(2, max_tokens=[2**31 - 1, 2]).items()}
     answer = server.endpoints["generate"](inputs=tf.constant(["a", "b"]), **more)
     _, lengths = toy.vocabulary.encode(answer["continuation"])
@@ -272,7 +274,7 @@ def test_a_continuation_follows_its_text(toy):
     n = len(TEXTS)
     answer = ask(toy, "generate", TEXTS, **random_parameters(n))
     for text, output, more in zip(TEXTS, answer["outputs"], answer["continuation"], strict=True):
-        apart = toy.unit == "word" and more and text and not text[-1].isspace()
+        apart = toy.tokenizer == "word" and more and text and not text[-1].isspace()
         assert output == text + " " * bool(apart) + more
     none = ask(toy, "generate", TEXTS, **parameters(n, max_tokens=0))
     assert none["outputs"] == TEXTS
@@ -280,7 +282,7 @@ def test_a_continuation_follows_its_text(toy):
     assert none["score"].tolist() == [0] * n
 
 
-def test_a_score_is_what_start_and_step_say(toy):
+def test_the_score_of_generate_equals_that_of_start_and_step(toy):
     n = 12
     limits = parameters(n, seed=np.arange(n), max_tokens=[0, 1, 2, 3, 5, 9, 14, 20, 30, 40, 50, 60])
     answer = ask(toy, "generate", ["the cat"] * n, **limits)
@@ -308,7 +310,7 @@ def test_a_batch_of_mixed_prompts_is_its_rows_exactly(toy):
     assert turned["outputs"] == answer["outputs"][::-1]
 
 
-def test_the_default_answer_is_a_generate_with_the_settings(toy):
+def test_the_default_answer_uses_the_settings_of_the_config(toy):
     answer = ask(toy, "serving_default", TEXTS)
     assert ask(toy, "serving_default", TEXTS) == answer | {"score": pytest.approx(answer["score"])}
     c = toy.config
@@ -317,7 +319,7 @@ def test_the_default_answer_is_a_generate_with_the_settings(toy):
     assert any(answer["continuation"])
 
 
-# --- Rows that are odd ---------------------------------------------------------------------------
+# --- Unusual rows ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "score", "start"])
@@ -333,11 +335,11 @@ def test_invalid_utf8_in_one_row_leaves_the_others_alone(toy, signature):
             close(both[name][1:4], expected)
         else:
             assert both[name][1:4] == expected
-    assert "\ufffd" in both["outputs"][0] or signature == "start" or toy.unit == "word"
+    assert "\ufffd" in both["outputs"][0] or signature == "start" or toy.tokenizer == "word"
     # It is read as U+FFFD.
-    mended = ask(toy, signature, ["the \ufffd cat"])
-    assert mended["error"] == [""]
-    assert mended["outputs"] == both["outputs"][:1]
+    replaced = ask(toy, signature, ["the \ufffd cat"])
+    assert replaced["error"] == [""]
+    assert replaced["outputs"] == both["outputs"][:1]
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "score", "start"])
@@ -368,7 +370,7 @@ def test_requests_cover_the_signatures(toy):
 
 
 def test_every_kind_of_model_can_be_exported(toy, tmp_path):
-    """Words make other ops than characters, and a GRU others than an LSTM."""
+    """Words use other ops than characters, and a GRU others than an LSTM."""
     export.write(toy.server, tmp_path / "1", {})
     answer = SavedModelClient(tmp_path / "1").predict("score", TEXTS)
     close(answer["log_probability"], ask(toy, "score", TEXTS)["log_probability"])
@@ -390,7 +392,7 @@ def test_the_export_answers_as_the_model_in_memory(exported, trained):
 
     run = runs.load(app.run, app.package)
     model = run.best_model()
-    vocabulary = Vocabulary(app.run / "vocabulary.txt", app.config.TINY.unit)
+    vocabulary = Vocabulary(app.run / "assets" / "vocabulary.txt", app.config.TINY.tokenizer)
     embedding, stack = model.get_layer("embedding"), model.get_layer("stack")
     texts = ["The value of the", "a", LONG]
     score = call(exported, "score", texts)
@@ -450,8 +452,8 @@ def test_subwords_are_scored_and_shown_as_text(subwords):
         close(answer["log_probability"][i], log_p(subwords, ids[0, :n].numpy().tolist()))
 
 
-def test_subwords_go_on_within_a_word(subwords):
-    """What follows a text begins with a space, or goes on with its last word."""
+def test_subwords_may_continue_a_word(subwords):
+    """A continuation starts with a space, or continues the last word."""
     texts = ["the cat"] * 40
     answer = ask(subwords, "generate", texts, **parameters(40, seed=np.arange(40), max_tokens=5))
     within = [more for more in answer["continuation"] if more[:1].isalpha()]

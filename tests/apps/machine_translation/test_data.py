@@ -1,4 +1,4 @@
-"""Pairs from everywhere, their vocabularies, and batches in which nothing is lost."""
+"""The pairs of each source, their vocabularies and their batches."""
 
 import dataclasses
 import gzip
@@ -29,7 +29,7 @@ PAIRS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Parallel files, one of them compressed, under the names that Multi30k gives them."""
+    """Parallel files with the names of Multi30k, some of them compressed."""
     names = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
     for split, pairs in PAIRS.items():
         for i, language in enumerate(("en", "de")):
@@ -44,64 +44,97 @@ def folder(tmp_path):
 
 def config(folder, **changes):
     changes = {"languages": ("en", "de"), "batch_size": 4, **changes}
-    return dataclasses.replace(TINY, source="files", data_dir=str(folder), **changes)
+    return dataclasses.replace(TINY, source="files", data_dir=(str(folder),), **changes)
+
+
+def load(settings, folder):
+    """Builds the assets in `folder`; returns train, valid and the assets."""
+    splits = data.splits(settings)
+    assets = data.build_assets(settings, splits["train"], folder)
+    return *data.load(settings, splits, assets), assets
 
 
 # --- Sources -------------------------------------------------------------------------------------
 
 
 def test_parallel_files(folder):
+    splits = data.splits(config(folder))
+    assert {name: list(split) for name, split in splits.items()} == PAIRS
+    assert splits["valid"].label(1) == f"{folder / 'val.en'}, line 2"
+    reversed_pairs = data.splits(config(folder, languages=("de", "en")))["test"]
+    assert list(reversed_pairs) == [("ein Vogel", "a bird")]
+
+
+def test_several_folders_are_concatenated(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "train.tsv").write_text("a tree\tein Baum\n", encoding="utf-8")
+    settings = dataclasses.replace(config(folder), data_dir=(str(folder), str(other)))
+    splits = data.splits(settings)
+    assert sorted(splits["train"]) == sorted([*PAIRS["train"], ("a tree", "ein Baum")])
+    assert list(splits["test"]) == PAIRS["test"]
+    assert f"{other / 'train.tsv'}, line 1" in map(splits["train"].label, range(10))
+
+
+def test_a_table_is_preferred_to_parallel_files(folder):
     for split in SPLITS:
-        assert data.examples(config(folder), split) == PAIRS[split]
-    turned = data.examples(config(folder, languages=("de", "en")), "test")
-    assert turned == [("ein Vogel", "a bird")]
+        (folder / f"{split}.tsv").write_text("one\teins\n", encoding="utf-8")
+    assert list(data.splits(config(folder))["train"]) == [("one", "eins")]
+
+
+def test_a_file_without_its_translation_is_named(folder):
+    (folder / "val.de").unlink()
+    with pytest.raises(
+        InputError, match=r"val\.en is one half of a pair: .* valid\.en and valid\.de"
+    ):
+        data.splits(config(folder))
 
 
 def test_tables(tmp_path):
     for split, pairs in PAIRS.items():
         text = "".join(f"{a}\t{b}\t12\tsomeone\n" for a, b in pairs)
         (tmp_path / f"{split}.tsv").write_text(text, encoding="utf-8")
-    assert data.examples(config(tmp_path), "train") == PAIRS["train"]
-    turned = config(tmp_path, columns=(1, 0))
-    assert data.examples(turned, "test") == [("ein Vogel", "a bird")]
-    digests = data.digests(config(tmp_path))
-    assert digests != data.digests(turned)
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
+    splits = data.splits(config(tmp_path))
+    assert list(splits["train"]) == PAIRS["train"]
+    reversed_splits = data.splits(config(tmp_path, columns=(1, 0)))
+    assert list(reversed_splits["test"]) == [("ein Vogel", "a bird")]
+    for name, split in splits.items():
+        assert re.fullmatch("[0-9a-f]{64}", split.digest)
+        assert split.digest != reversed_splits[name].digest
 
 
 def test_a_table_with_one_column_is_named_with_its_line(tmp_path):
     (tmp_path / "train.tsv").write_text("a\tb\nonly one\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"train\.tsv, line 2: 1 columns"):
-        data.examples(config(tmp_path), "train")
+    with pytest.raises(InputError, match=r"train\.tsv, line 2: 2 columns .* Received: 1"):
+        data.splits(config(tmp_path))
 
 
 def test_what_is_missing_is_named(folder, tmp_path_factory):
-    with pytest.raises(InputError, match=r"holds no train\.fr.*nor is there a train\.tsv"):
-        data.examples(config(folder, languages=("en", "fr")), "train")
-    with pytest.raises(InputError, match="is no folder"):
-        data.examples(config(folder / "none"), "train")
-    with pytest.raises(InputError, match="--source is embedded, files or tfds"):
-        data.examples(dataclasses.replace(TINY, source="web"), "train")
+    with pytest.raises(InputError, match=r"has neither train\.tsv nor train\.es and train\.fr"):
+        data.splits(config(folder, languages=("es", "fr")))
+    with pytest.raises(InputError, match="is not a folder"):
+        data.splits(config(folder / "none"))
+    with pytest.raises(InputError, match="--source must be embedded, files or tfds"):
+        data.splits(dataclasses.replace(TINY, source="web"))
 
 
 def test_translations_of_tfds(tmp_path):
-    given = {"languages": ("pt", "en"), "data_dir": str(tmp_path)}
+    given = {"languages": ("pt", "en"), "data_dir": (str(tmp_path),)}
     settings = dataclasses.replace(TINY, source="tfds:ted_hrlr_translate/pt_to_en", **given)
     with tfds.testing.mock_data(num_examples=3):
-        pairs = data.examples(settings, "train")
+        pairs = list(data.splits(settings)["train"])
         assert len(pairs) == 3
         assert all(isinstance(text, str) and text for pair in pairs for text in pair)
         wrong = dataclasses.replace(settings, languages=("pt", "zh"))
-        with pytest.raises(InputError, match="has no feature 'zh', only pt, en"):
-            data.examples(wrong, "train")
+        with pytest.raises(InputError, match=r"has no feature 'zh'\. Its features: pt, en"):
+            data.splits(wrong)
 
 
 def test_a_pair_of_languages_that_tfds_does_not_have(tmp_path):
     settings = dataclasses.replace(
-        TINY, source="tfds:ted_hrlr_translate/xx_to_yy", data_dir=str(tmp_path)
+        TINY, source="tfds:ted_hrlr_translate/xx_to_yy", data_dir=(str(tmp_path),)
     )
-    with pytest.raises(InputError, match="tfds:ted_hrlr_translate/xx_to_yy is not to be had"):
-        data.examples(settings, "train")
+    with pytest.raises(InputError, match="tfds:ted_hrlr_translate/xx_to_yy is not available"):
+        data.splits(settings)
 
 
 # --- The embedded pairs --------------------------------------------------------------------------
@@ -111,7 +144,7 @@ def test_no_embedded_sentence_of_one_split_is_in_another():
     splits = {split: embedded.pairs(split) for split in SPLITS}
     assert [len(splits[s]) for s in ("valid", "test")] == [500, 1000]
     assert len(splits["train"]) > 10_000
-    ids = re.compile("|".join(embedded.UNITS))  # what Babel says for a unit that it lacks
+    ids = re.compile("|".join(embedded.UNITS))  # Babel returns the id of a unit that it lacks
     for side in (0, 1):
         texts = {s: {pair[side] for pair in pairs} for s, pairs in splits.items()}
         assert not texts["train"] & texts["test"]
@@ -137,16 +170,15 @@ def test_embedded_pairs_are_what_cldr_says():
 
 
 def test_vocabularies(folder, tmp_path_factory):
-    place = tmp_path_factory.mktemp("two")
-    _, _, source, target = data.load(config(folder, source_tokenizer="word", lowercase=True), place)
-    assert sorted(p.name for p in place.iterdir()) == [
-        "vocabulary_source.txt",
-        "vocabulary_target.txt",
-    ]
+    two = tmp_path_factory.mktemp("two")
+    _, _, assets = load(config(folder, source_tokenizer="word", lowercase=True), two)
+    source, target = assets
+    names = ["source_vocabulary.txt", "target_vocabulary.txt"]
+    assert sorted(p.name for p in two.iterdir()) == names
     words = source.token(tf.range(2, source.size)).numpy().tolist()
     assert sorted(words) == sorted(b"the dog a cat sleeps. go".split())
     assert b"K" in target.token(tf.range(target.size)).numpy()
-    joint = tmp_path_factory.mktemp("one")
+    one = tmp_path_factory.mktemp("one")
     settings = config(
         folder,
         shared_vocabulary=True,
@@ -154,46 +186,50 @@ def test_vocabularies(folder, tmp_path_factory):
         target_tokenizer="subword",
         vocabulary_size=60,
     )
-    _, _, one, two = data.load(settings, joint)
-    assert one is two
-    assert [p.name for p in joint.iterdir()] == ["vocabulary.txt"]
-    ids, _ = one.encode(tf.constant(["The cat", "Die Katze"]))
+    _, _, assets = load(settings, one)
+    assert assets.source_vocabulary is assets.target_vocabulary
+    assert [p.name for p in one.iterdir()] == ["vocabulary.txt"]
+    ids, _ = assets.source_vocabulary.encode(tf.constant(["The cat", "Die Katze"]))
     assert UNKNOWN not in ids.numpy()
-    with pytest.raises(InputError, match="--shared-vocabulary needs one unit for both languages"):
-        data.load(
+    with pytest.raises(
+        InputError, match=r"--shared-vocabulary needs .* to be the same\. Received: word, char"
+    ):
+        load(
             config(folder, shared_vocabulary=True, source_tokenizer="word"),
             tmp_path_factory.mktemp("x"),
         )
 
 
 def test_batches_are_the_pairs(folder, tmp_path_factory):
-    train, valid, source, target = data.load(config(folder), tmp_path_factory.mktemp("v"))
+    train, valid, (source, target) = load(config(folder), tmp_path_factory.mktemp("v"))
     for split, dataset in (("train", train(0)), ("valid", valid)):
-        found = []
+        decoded_pairs = []
         for inputs, targets, weights in dataset.as_numpy_iterator():
             assert weights.shape == targets.shape == inputs["target"].shape
             lengths = weights.sum(1).astype(int)
             x = source.decode(inputs["source"], np.maximum(inputs["source_length"] - 1, 0)).numpy()
             y = target.decode(targets, np.maximum(lengths - 1, 0)).numpy()
             for i, n in enumerate(lengths):
-                if n:  # else a row that fills the batch
+                if n:  # not a row of padding
                     assert targets[i, n - 1] == END
                     assert inputs["source"][i, inputs["source_length"][i] - 1] == END
                     assert inputs["target"][i].tolist() == [END, *targets[i, :-1].tolist()]
-                    found.append((x[i].decode(), y[i].decode()))
-        assert sorted(found) == sorted(PAIRS[split])
+                    decoded_pairs.append((x[i].decode(), y[i].decode()))
+        assert sorted(decoded_pairs) == sorted(PAIRS[split])
 
 
-def test_long_pairs_are_left_out_of_training_alone(folder, tmp_path_factory):
+def test_long_pairs_are_left_out_of_training_only(folder, tmp_path_factory, capsys):
     settings = config(folder, max_length=9)
-    train, valid, *_ = data.load(settings, tmp_path_factory.mktemp("v"))
+    train, valid, _ = load(settings, tmp_path_factory.mktemp("v"))
+    message = "train: 3 of 9 examples are longer than --max-length 9 tokens and are left out"
+    assert message in capsys.readouterr().err
 
     def count(dataset):
         return sum(int((w.sum(1) > 0).sum()) for _, _, w in dataset.as_numpy_iterator())
 
     assert count(train(0)) == 6
     assert count(valid) == 2
-    train, valid, *_ = data.load(config(folder, max_examples=5), tmp_path_factory.mktemp("l"))
+    train, valid, _ = load(config(folder, max_examples=5), tmp_path_factory.mktemp("l"))
     assert (count(train(0)), count(valid)) == (5, 2)
-    with pytest.raises(InputError, match="no pair of train is within --max-length 2"):
-        data.load(config(folder, max_length=2), tmp_path_factory.mktemp("w"))
+    with pytest.raises(InputError, match="all 9 examples of train are longer than --max-length 2"):
+        load(config(folder, max_length=2), tmp_path_factory.mktemp("w"))

@@ -1,4 +1,4 @@
-"""The figures of `evaluate`, computed again; its baselines; and its picture."""
+"""The figures of `evaluate`, its baselines and its picture."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ from PIL import Image
 
 from apps.machine_translation import data, evaluate
 from shared import results
+from shared.data.splits import TextSplit
 from shared.serving.clients import SavedModelClient
 
 REFERENCES = [
@@ -26,16 +27,16 @@ def config_of(trained, **changes):
 
 
 def test_scores_are_those_of_sacrebleu(trained):
-    found, metrics = evaluate.scores(
+    result, metrics = evaluate.scores(
         OUTPUTS, REFERENCES, config_of(trained, languages=("en", "de"))
     )
     bleu = sacrebleu.corpus_bleu(OUTPUTS, [REFERENCES])
     lower = sacrebleu.corpus_bleu(OUTPUTS, [REFERENCES], lowercase=True)
     chrf = sacrebleu.corpus_chrf(OUTPUTS, [REFERENCES])
-    assert found["bleu"] == pytest.approx(bleu.score, abs=0.01)
-    assert found["bleu_lowercase"] == pytest.approx(lower.score, abs=0.01)
-    assert found["chrf"] == pytest.approx(chrf.score, abs=0.01)
-    assert found["exact_match"] == 25
+    assert result["bleu"] == pytest.approx(bleu.score, abs=0.01)
+    assert result["bleu_lowercase"] == pytest.approx(lower.score, abs=0.01)
+    assert result["chrf"] == pytest.approx(chrf.score, abs=0.01)
+    assert result["exact_match"] == 25
     assert lower.score > bleu.score
     assert "case:lc" in metrics["bleu_lowercase"]
     assert "tok:13a" in metrics["bleu"]
@@ -43,38 +44,38 @@ def test_scores_are_those_of_sacrebleu(trained):
     assert "tok:zh" in chinese["bleu"]
 
 
-def test_the_nearest_sentence(monkeypatch, trained):
+def test_the_nearest_training_sentence(trained):
     pairs = [("a man rides a horse", "A"), ("two dogs", "B"), ("a man and two women", "C")]
-    monkeypatch.setattr(evaluate.data, "examples", lambda config, split: pairs)
     config = config_of(trained)
-    found = evaluate._nearest(config, ["the horse!", "Dogs bark", "women", "nothing of it"])
-    assert found == ["A", "B", "C", "A"]
+    result = evaluate._nearest(config, pairs, ["the horse!", "Dogs bark", "women", "nothing of it"])
+    assert result == ["A", "B", "C", "A"]
     pairs = [("\u6211\u6709\u4e00\u5339\u9a6c", "A horse"), ("\u72d7\u5728\u53eb", "A dog")]
-    found = evaluate._nearest(config_of(trained, languages=("zh", "en")), ["\u4e00\u53ea\u72d7"])
-    assert found == ["A dog"]  # Chinese has no spaces
+    result = evaluate._nearest(
+        config_of(trained, languages=("zh", "en")), pairs, ["\u4e00\u53ea\u72d7"]
+    )
+    assert result == ["A dog"]  # Chinese has no spaces between words
 
 
 @pytest.fixture(scope="module")
 def short(trained):
-    """TINY's model and 40 of the embedded test pairs, right to the letter for one of them."""
+    """The TINY model and 40 of the embedded pairs, one of them with the output of the model as target."""
     app = trained("machine_translation")
-    pairs = {split: data.examples(app.config.TINY, split)[:40] for split in ("train", "test")}
+    pairs = {name: split[:40] for name, split in data.splits(app.config.TINY).items()}
     output = SavedModelClient(app.saved_model).predict("serving_default", [pairs["test"][3][0]])[
         "outputs"
     ]
     pairs["test"][3] = (pairs["test"][3][0], output[0].decode())
-    return app, pairs
+    return app, {name: TextSplit(name, part) for name, part in pairs.items()}
 
 
-def test_figures_and_predictions(short, monkeypatch, tmp_path):
-    app, pairs = short
-    monkeypatch.setattr(evaluate.data, "examples", lambda config, split: pairs[split])
+def test_figures_and_predictions(short, tmp_path):
+    app, splits = short
     path = tmp_path / "predictions.jsonl"
-    found = evaluate.evaluate(app.saved_model, app.config.TINY, path)
+    result = evaluate.evaluate(app.saved_model, app.config.TINY, splits, path)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert [(r["input"], r["target"]) for r in rows] == pairs["test"]
+    assert [(r["input"], r["target"]) for r in rows] == list(splits["test"])
     client = SavedModelClient(app.saved_model)
-    alone = [client.predict("serving_default", [source]) for source, _ in pairs["test"]]
+    alone = [client.predict("serving_default", [source]) for source, _ in splits["test"]]
     assert [r["output"] for r in rows] == [a["outputs"][0].decode() for a in alone]
     np.testing.assert_allclose(
         [r["score"] for r in rows], [a["score"][0] for a in alone], rtol=1e-3
@@ -82,34 +83,34 @@ def test_figures_and_predictions(short, monkeypatch, tmp_path):
     again, metrics = evaluate.scores(
         [r["output"] for r in rows], [r["target"] for r in rows], app.config.TINY
     )
-    assert {name: found[name] for name in again} == again
-    # The headline of embedded pairs is what is right to the letter.
-    assert found["value"] == found["exact_match"] >= 2.5
-    assert found["metric"] == metrics["exact_match"]
-    assert found["baseline"] in found["baselines"]
-    assert found["baseline_value"] == found["baselines"][found["baseline"]]["exact_match"]
-    assert str(found["value"]) in results.headline(found)
-    assert [row["beam_width"] for row in found["beams"]] == [
+    assert {name: result[name] for name in again} == again
+    # The headline of the embedded pairs is the exact match.
+    assert result["value"] == result["exact_match"] >= 2.5
+    assert result["metric"] == metrics["exact_match"]
+    assert result["baseline"] in result["baselines"]
+    assert result["baseline_value"] == result["baselines"][result["baseline"]]["exact_match"]
+    assert str(result["value"]) in results.headline(result)
+    assert [row["beam_width"] for row in result["beams"]] == [
         1,
-        app.config.TINY.beam,
+        app.config.TINY.beam_width,
         evaluate.N_BEST,
     ]
     with Image.open(tmp_path / "alignment.png") as picture:
         assert picture.width > picture.height > 100
-        assert len(picture.convert("L").getcolors(256)) > 10  # something is drawn
+        assert len(picture.convert("L").getcolors(256)) > 10  # the picture is not empty
 
 
-def test_of_files_the_headline_is_bleu(short, monkeypatch):
-    app, pairs = short
-    monkeypatch.setattr(evaluate.data, "examples", lambda config, split: pairs[split])
-    found = evaluate.evaluate(app.saved_model, dataclasses.replace(app.config.TINY, source="files"))
-    assert found["value"] == found["bleu_lowercase"]
-    assert found["metric"].startswith("BLEU (")
+def test_the_headline_of_files_is_bleu(short):
+    app, splits = short
+    config = dataclasses.replace(app.config.TINY, source="files")
+    result = evaluate.evaluate(app.saved_model, config, splits)
+    assert result["value"] == result["bleu_lowercase"]
+    assert result["metric"].startswith("BLEU (")
 
 
-def test_another_set_of_pairs_is_refused(short, monkeypatch, capsys):
-    app, pairs = short
-    monkeypatch.setattr(evaluate.data, "examples", lambda config, split: pairs["test"])
+def test_other_pairs_are_refused(short, monkeypatch, capsys):
+    app, splits = short
+    monkeypatch.setattr(evaluate.data, "splits", lambda config: splits)
     with pytest.raises(SystemExit):
         evaluate.main([str(app.saved_model)])
-    assert "not the data of the model" in capsys.readouterr().err
+    assert "the data differ from those of the model" in capsys.readouterr().err

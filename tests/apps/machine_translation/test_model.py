@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from apps.machine_translation.config import TINY
-from apps.machine_translation.model import SmoothedCrossentropy, build, padding_mask
+from apps.machine_translation.model import SmoothedCrossentropy, build
 from shared.errors import InputError
+from shared.layers.masking import padding_mask
 from shared.layers.recurrent import CELLS
 
 B, S, T, V_X, V_Y = 3, 6, 5, 13, 11
@@ -25,7 +26,7 @@ forms = pytest.mark.parametrize(
         {"decoder_layers": 3, "encoder_layers": 2, "layer_norm": True, "attention": "general"},
         {"input_feeding": True},
         {"input_feeding": True, "decoder_layers": 1, "layer_norm": True},
-        {"joint": True},
+        {"shared_vocabulary": True},
     ],
     ids=str,
 )
@@ -67,7 +68,7 @@ def one_by_one(model, inputs):
     embed_source = model.get_layer("source_embedding") if "source_embedding" in names else embed
     length = inputs["source_length"]
     memory = model.get_layer("encoder")(embed_source(inputs["source"]), length)
-    states, found, weights = decoder.begin(memory, length), [], []
+    states, found, weights = decoder.initial_states(memory, length), [], []
     for t in range(inputs["target"].shape[1]):
         o, states, a = decoder.step(
             embed(inputs["target"][:, t]), states, memory,
@@ -86,7 +87,7 @@ def test_all_steps_at_once_are_the_steps_one_by_one(changes):
     steps, weights, memory = one_by_one(model, inputs)
     close(whole, steps)
     decoder, embed = model.get_layer("decoder"), model.get_layer("embedding")
-    attention = decoder.attend(embed(inputs["target"]), memory, inputs["source_length"])
+    attention = decoder.attention_weights(embed(inputs["target"]), memory, inputs["source_length"])
     close(attention, weights)
     close(np.sum(weights, -1), np.ones((B, T)))
 
@@ -104,7 +105,7 @@ def test_a_beam_is_its_hypotheses(changes):
     embed, decoder = model.get_layer("embedding"), model.get_layer("decoder")
     _, _, memory = one_by_one(model, inputs)
     mask, keys = padding_mask(inputs["source_length"], memory), decoder.attention.keys(memory)
-    begin = decoder.begin(memory, inputs["source_length"])
+    begin = decoder.initial_states(memory, inputs["source_length"])
     states = [s + np.random.default_rng(3).normal(size=(2 * B, s.shape[1])) for s in
               (tf.repeat(s, 2, axis=0) for s in begin)]  # fmt: skip
     x = embed(tf.range(2 * B))

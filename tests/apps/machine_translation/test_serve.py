@@ -1,4 +1,4 @@
-"""The Server on random weights, against the model called by itself and searches in plain Python."""
+"""The Server with random weights, against calls of the Keras model and a beam search in Python."""
 
 import dataclasses
 import math
@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from apps.machine_translation.config import TINY
+from apps.machine_translation.data import Assets
 from apps.machine_translation.model import build
-from apps.machine_translation.serve import LONGEST, N_BEST, Server
+from apps.machine_translation.serve import MAX_TOKENS, N_BEST, Server
 from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog and a cat", "Big dogs bark, cats do not.", "\u6f22\u5b57"]
@@ -30,25 +31,26 @@ TEXTS = [
     scope="module",
     params=[
         {},
-        {"joint": True, "input_feeding": True, "cell": "gru"},
+        {"shared_vocabulary": True, "input_feeding": True, "cell": "gru"},
         {"lowercase": True, "layer_norm": True, "decoder_layers": 3, "attention": "general"},
     ],
     ids=str,
 )
 def toy(request, tmp_path_factory):
-    """A Server on random weights, and `logits`, the model called by itself."""
-    joint = request.param.get("joint", False)
+    """A Server with random weights, and `log_p`, a call of the model."""
     config = dataclasses.replace(TINY, embedding_dim=6, units=5, beam_width=3, **request.param)
     folder = tmp_path_factory.mktemp("toy")
     target = Vocabulary.build(LINES, "char", folder / "target.txt")
     lines = [line.lower() for line in LINES] if config.lowercase else LINES
-    source = target if joint else Vocabulary.build(lines, "char", folder / "source.txt")
-    model = build(config, source, target)
+    shared = config.shared_vocabulary
+    source = target if shared else Vocabulary.build(lines, "char", folder / "source.txt")
+    assets = Assets(source, target)
+    model = build(config, assets)
     rng = np.random.default_rng(2)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.8)
     bias = model.get_layer("embedding").bias
-    bias.assign(bias + 0.5 * tf.one_hot(END, target.size))  # else hardly any answer ends
+    bias.assign(bias + 0.5 * tf.one_hot(END, target.size))  # otherwise few hypotheses end
 
     @tf.function(
         input_signature=[tf.TensorSpec([1, None], tf.int32), tf.TensorSpec([1, None], tf.int32)]
@@ -58,12 +60,12 @@ def toy(request, tmp_path_factory):
         return model({"source": x, "source_length": length, "target": y}, training=False)
 
     def next_log_p(x, y):
-        """log p of each next token, (vocabulary,), after tokens y."""
+        """Returns log p of each next token after the tokens y, (vocabulary,)."""
         row = np.asarray(logits(tf.constant([x]), tf.constant([[END, *y]])), float)[0, -1]
         return row - np.log(np.exp(row - row.max()).sum()) - row.max()
 
     return types.SimpleNamespace(
-        server=Server(model, config, source, target), model=model, config=config, source=source,
+        server=Server(model, config, assets), model=model, config=config, source=source,
         target=target, log_p=next_log_p,
     )  # fmt: skip
 
@@ -85,7 +87,7 @@ def ids_of(toy, text):
 
 
 def search(toy, text, beam):
-    """Beam search in plain Python: (text, score), the best first."""
+    """Beam search in Python; returns a list of (text, score), the best first."""
     x = ids_of(toy, text)
     penalty = lambda n: ((5 + n) / 6) ** toy.config.length_penalty  # noqa: E731
     beams = [([], 0.0, False)]
@@ -102,19 +104,19 @@ def search(toy, text, beam):
                 done = token == END or len(longer) == 2 * len(x) + 10
                 new.append((longer, total + log_p[token], done))
         beams = sorted(new, key=lambda b: -b[1] / penalty(len(b[0])))[:beam]
-    found = []
+    results = []
     for y, total, _ in beams:
         real = y[:-1] if y[-1] == END else y
         row = toy.target.decode(tf.constant([real or [END]]), tf.constant([len(real)]))
-        found.append((row.numpy()[0].decode(), total / penalty(len(y))))
-    return found
+        results.append((row.numpy()[0].decode(), total / penalty(len(y))))
+    return results
 
 
 # --- The translations ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("signature", "beam"), [("greedy", 1), ("serving_default", 3)])
-def test_it_is_the_search_in_plain_python(toy, signature, beam):
+def test_translations_equal_a_beam_search_in_python(toy, signature, beam):
     answer = ask(toy, signature, TEXTS)
     for i, text in enumerate(TEXTS):
         output, score = search(toy, text, beam)[0]
@@ -169,10 +171,10 @@ def test_align_is_the_attention_of_the_default_answer(toy):
         assert set(answer["target_tokens"][i][target:]) <= {""}
 
 
-# --- Rows that are odd ---------------------------------------------------------------------------
+# --- Unusual rows ---------------------------------------------------------------------------
 
 
-def test_what_is_wrong_with_a_row_is_said_and_harms_no_other(toy):
+def test_a_bad_row_has_an_error_and_does_not_change_the_others(toy):
     good = ["the cat", "a dog"]
     long = "the cat " * 1000
     answer = ask(toy, "serving_default", [good[0], b"the \xff cat", "", long, " \n ", good[1]])
@@ -183,8 +185,8 @@ def test_what_is_wrong_with_a_row_is_said_and_harms_no_other(toy):
     assert [errors[0], errors[5]] == ["", ""]
     assert "invalid UTF-8" in errors[1]
     assert errors[2] == "nothing to translate"
-    assert errors[3] == f"only the first {LONGEST} tokens were read"
-    cut = ask(toy, "serving_default", [long[:LONGEST]])
+    assert errors[3] == f"only the first {MAX_TOKENS} tokens were read"
+    cut = ask(toy, "serving_default", [long[:MAX_TOKENS]])
     assert cut["outputs"][0] == answer["outputs"][3]
     assert cut["error"] == [""]
 
@@ -199,12 +201,13 @@ def test_case(toy):
     assert (one == two) == toy.config.lowercase
 
 
-def test_words_never_seen_are_read_and_written_as_pieces(tmp_path):
+def test_unseen_words_are_read_and_written_as_subwords(tmp_path):
     words = Vocabulary.build(
         ["Mats Come to 3 cats, or 12 dogs: Zoe."], "subword", tmp_path / "v", 40
     )
     config = dataclasses.replace(TINY, embedding_dim=6, units=5, shared_vocabulary=True)
-    server = Server(build(config, words, words), config, words, words)
+    assets = Assets(words, words)
+    server = Server(build(config, assets), config, assets)
     name = "Cato Zmoe 3213 cats."
     answer = server.endpoints["align"](tf.constant([name]))
     pieces = strings(answer["source_tokens"].numpy())[0]

@@ -227,7 +227,7 @@ def test_it_trains_on_several_devices():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_stack_trains_by_it(bidirectional):
     x = arrays(4, 6)[0]
-    stack = RecurrentStack("peephole_lstm", H, layers=2, bidirectional=bidirectional)
+    stack = RecurrentStack("peephole_lstm", H, num_layers=2, bidirectional=bidirectional)
     stack.build(x.shape)
     randomise(stack)
 

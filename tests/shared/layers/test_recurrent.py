@@ -77,8 +77,8 @@ def test_all_cells_are_tested():
 
 
 @every
-def test_as_keras_layers_stacked_by_hand(cell, layers, bidirectional):
-    stack = stack_of(cell, layers, bidirectional)
+def test_as_keras_layers_stacked_by_hand(cell, num_layers, bidirectional):
+    stack = stack_of(cell, num_layers, bidirectional)
     x, initial = random(B, T, D), random_states(stack)
     ours = arrays(stack(x, initial_state=list(map(tf.constant, initial))))
     close(ours, by_hand(stack, x, initial, cell))
@@ -93,12 +93,12 @@ def test_as_keras_layers_stacked_by_hand(cell, layers, bidirectional):
 
 
 @every
-def test_masked_steps_are_as_if_they_were_not_there(cell, layers, bidirectional):
+def test_masked_steps_are_as_if_they_were_not_there(cell, num_layers, bidirectional):
     """Padding at the end, at the beginning, gaps, all of a row, and none of it."""
     mask = np.array(
         [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool
     )
-    stack = stack_of(cell, layers, bidirectional)
+    stack = stack_of(cell, num_layers, bidirectional)
     x, initial = random(len(mask), T, D), random_states(stack, len(mask))
     junk = np.where(mask[..., None], x, 100.0)  # what stands in the padding does not matter
     y, states = arrays(stack(junk, initial_state=list(map(tf.constant, initial)), mask=mask))
@@ -114,8 +114,8 @@ def test_masked_steps_are_as_if_they_were_not_there(cell, layers, bidirectional)
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("cell", CLASSES)
-def test_steps_one_by_one_are_the_whole_sequence(cell, layers):
-    stack = stack_of(cell, layers, dropout=0.5)
+def test_steps_one_by_one_are_the_whole_sequence(cell, num_layers):
+    stack = stack_of(cell, num_layers, dropout=0.5)
     x, states = random(B, T, D), list(map(tf.constant, random_states(stack)))
     whole = arrays(stack(x, initial_state=states))
     ys = []
@@ -134,8 +134,8 @@ def test_a_bidirectional_stack_has_no_steps():
 
 
 @every
-def test_gradients_reach_every_weight_and_the_initial_states(cell, layers, bidirectional):
-    stack = stack_of(cell, layers, bidirectional)
+def test_gradients_reach_every_weight_and_the_initial_states(cell, num_layers, bidirectional):
+    stack = stack_of(cell, num_layers, bidirectional)
     x = tf.constant(random(B, T, D))
     initial = list(map(tf.constant, random_states(stack)))
     with tf.GradientTape() as tape:
@@ -162,12 +162,16 @@ def test_gradients_reach_every_weight_and_the_initial_states(cell, layers, bidir
 
 
 @every
-def test_only_training_may_use_cudnn(cell, layers, bidirectional):
+def test_only_training_may_use_cudnn(cell, num_layers, bidirectional):
     """`use_cudnn` is read where a graph is traced; an exported one must be for the CPU."""
-    stack = stack_of(cell, layers, bidirectional)
+    stack = stack_of(cell, num_layers, bidirectional)
     inner = [layer for layer in stack._flatten_layers() if hasattr(layer, "use_cudnn")]
     assert bool(inner) == (cell in ("lstm", "gru"))
-    assert len(inner) in (0, layers * (3 if bidirectional else 1), layers * (1 + bidirectional))
+    assert len(inner) in (
+        0,
+        num_layers * (3 if bidirectional else 1),
+        num_layers * (1 + bidirectional),
+    )
     x = random(1, 2, D)
     for training, expected in (False, False), (True, "auto"), (False, False):
         stack(x, training=training)
@@ -184,8 +188,8 @@ def test_only_training_may_use_cudnn(cell, layers, bidirectional):
         (("gru", -1), "`units` is a positive integer. Received: -1"),
         (("gru", 2.5), "`units` is a positive integer. Received: 2.5"),
         (("gru", "4"), "`units` is a positive integer. Received: '4'"),
-        (("gru", 4, 0), "`layers` is a positive integer. Received: 0"),
-        (("gru", 4, 1.0), "`layers` is a positive integer. Received: 1.0"),
+        (("gru", 4, 0), "`num_layers` is a positive integer. Received: 0"),
+        (("gru", 4, 1.0), "`num_layers` is a positive integer. Received: 1.0"),
         (("gru", 4, 2, False, 1.5), "1.5"),
     ],
 )
@@ -246,8 +250,8 @@ def test_recurrent_dropout_is_of_every_cell_in_training_only(cell):
 
 
 @every
-def test_inference_holds_no_seed(cell, layers, bidirectional):
-    stack = stack_of(cell, layers, bidirectional, recurrent_dropout=0.5, dropout=0.5)
+def test_inference_holds_no_seed(cell, num_layers, bidirectional):
+    stack = stack_of(cell, num_layers, bidirectional, recurrent_dropout=0.5, dropout=0.5)
     stack.build((B, T, D))
     held = lambda f: {id(v) for v in f.get_concrete_function().graph.variables}  # noqa: E731
     weights = {id(v.value) for v in stack.trainable_variables}

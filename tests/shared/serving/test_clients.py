@@ -1,4 +1,4 @@
-"""Clients of a folder and of an address give the same."""
+"""Clients of a folder and of an address give the same results."""
 
 import json
 import os
@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
+from shared.errors import PredictError
 from shared.serving import clients
-from shared.serving.clients import PredictError, RestClient, SavedModelClient, connect
+from shared.serving.clients import RestClient, SavedModelClient, connect
 
 
-def test_every_output_by_name(client):
+def test_predict_returns_every_output_by_name(client):
     answer = client.predict("serving_default", ["abc", "čas 早".encode(), ""])
     assert answer["outputs"].tolist() == [b"ABC", "ČAS 早".encode(), b""]
     assert answer["error"].tolist() == [b"", b"", b"nothing to say"]
@@ -21,7 +22,7 @@ def test_every_output_by_name(client):
     assert answer["score"].dtype == np.float32
 
 
-def test_a_batch_of_none(client):
+def test_an_empty_batch(client):
     answer = client.predict("serving_default", [])
     assert {name: column.shape for name, column in answer.items()} == dict.fromkeys(
         ("outputs", "error", "length", "score"), (0,)
@@ -33,13 +34,13 @@ def test_invalid_utf8_reaches_the_model(client):
     assert answer["outputs"].tolist() == ["A\ufffdB".encode()] * 2
 
 
-def test_bytes_come_back_as_they_went(client):
+def test_bytes_round_trip(client):
     rows = [b"\xff\0", b"\0", b"a\r\n", "\U0001f3b5".encode()]
     assert client.predict("number", [b"1"])["number"].tolist() == [1.0]
     assert client.predict("step", rows, state=np.zeros([4, 2]))["outputs"].tolist() == rows
 
 
-def test_params_are_repeated_or_passed_row_by_row(client):
+def test_params_are_single_values_or_arrays(client):
     answer = client.predict(
         "generate", ["a", "b"], temperature=0.5, seed=np.array([3, 4]), loud=True, tag=["x", b"y"]
     )
@@ -87,14 +88,14 @@ GENERATE = {"temperature": 1.0, "seed": 1, "loud": False, "tag": ""}
     ("signature", "params", "message"),
     [
         ("poem", {}, "no signature 'poem'; .*generate.*serving_default"),
-        ("serving_default", {"seed": 1}, "has no 'seed'.* inputs string\\[batch\\]"),
+        ("serving_default", {"seed": 1}, "has no input 'seed'.* inputs string\\[batch\\]"),
         ("step", {}, "needs state .* float32\\[batch, 2\\]"),
-        ("step", {"state": 0.5}, "state is float32\\[batch, 2\\]"),
+        ("step", {"state": 0.5}, "state must be float32\\[batch, 2\\]"),
         ("step", {"state": np.zeros([3, 2])}, "state .* \\(3, 2\\) for 2 inputs"),
-        ("generate", {**GENERATE, "seed": 0.5}, "seed is int64\\[batch\\], and not 0.5"),
-        ("generate", {**GENERATE, "seed": 2**70}, "seed is int64"),
-        ("generate", {**GENERATE, "temperature": "warm"}, "temperature is float32.* 'warm'"),
-        ("generate", {**GENERATE, "loud": "2"}, "loud is bool"),
+        ("generate", {**GENERATE, "seed": 0.5}, "seed must be int64\\[batch\\]\\. Received: 0.5"),
+        ("generate", {**GENERATE, "seed": 2**70}, "seed must be int64"),
+        ("generate", {**GENERATE, "temperature": "warm"}, "temperature must be float32.* 'warm'"),
+        ("generate", {**GENERATE, "loud": "2"}, "loud must be bool"),
         ("number", {}, "StringToNumberOp could not correctly convert string: a"),
     ],
 )
@@ -104,9 +105,10 @@ def test_errors_of_a_call(client, signature, params, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_text_is_not_a_batch(client):
-    with pytest.raises(PredictError, match="list of texts"):
-        client.predict("serving_default", "text")
+def test_a_single_text_is_an_error(client):
+    for predict in client.predict, client.predict_all:
+        with pytest.raises(PredictError, match="list of texts"):
+            predict("serving_default", "text")
 
 
 def test_the_highest_version_by_number(folder):
@@ -114,7 +116,7 @@ def test_the_highest_version_by_number(folder):
     assert SavedModelClient(str(folder / "10")).path == folder / "10"
 
 
-def test_a_model_outside_of_versions(folder, tmp_path):
+def test_a_model_without_versions(folder, tmp_path):
     shutil.copytree(folder / "10", tmp_path / "model")
     assert SavedModelClient(tmp_path / "model").predict("n_best", ["a"])["outputs"].shape == (1, 3)
 
@@ -125,7 +127,7 @@ def test_forms_of_an_address(server, form):
     assert answer["outputs"].tolist() == [b"A"]
 
 
-def test_what_is_sent(server, requests):
+def test_the_body_of_a_request(server, requests):
     client = connect(f"{server}/v1/models/toy")
     client.predict("step", ["é", b"\xff"], state=np.zeros([2, 2]))
     assert [path for path, _ in requests] == [
@@ -138,8 +140,8 @@ def test_what_is_sent(server, requests):
     }
 
 
-def test_server_errors_are_read_though_they_are_not_json(server):
+def test_server_errors_that_are_not_json(server):
     error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
-    assert clients._message(clients._server_error(error)) == "'café' is \"bad\""
+    assert clients._short_message(clients._server_error(error)) == "'café' is \"bad\""
     assert clients._server_error(b'{"error": "caf\\u00e9"}') == "café"
     assert clients._server_error(b"<html>gone</html>") == "<html>gone</html>"
