@@ -1,13 +1,12 @@
 """A recurrent network over syllables, with a softmax over the characters that each syllable may be."""
 
-import itertools
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from shared.layers.gather import gather_rows
 from shared.layers.recurrent import RecurrentStack
+from shared.layers.seeds import derive_seeds
 
 from .lexicon.dictionary import NUM_CANDIDATES, NUM_FEATURES
 from .lexicon.readings import NUM_TONES
@@ -73,7 +72,7 @@ class PinyinModel(keras.Model):
         self.cell, self.embedding_dim, self.units = cell, embedding_dim, units
         self.num_layers, self.bidirectional = num_layers, bidirectional
         self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
-        seeds = itertools.count(seed or 0, 1000)
+        seeds = derive_seeds(seed, step=1000)
         self.softmax = ReadingSoftmax(
             starts, tone_masks, embedding_dim, next(seeds), name="softmax"
         )
@@ -209,7 +208,7 @@ class ReadingSoftmax(keras.layers.Layer):
 
     def embed(self, c):
         """Returns F[c] sqrt(d), (..., d), for readings c, int (...); -1 is an unknown reading."""
-        return gather_rows(tf.convert_to_tensor(self.F), c + 1) * self.embedding_dim**0.5
+        return gather_rows(self.F, c + 1) * self.embedding_dim**0.5
 
     def log_prob(self, z, codes, c):
         """Returns the log-probability of one reading at each position.
