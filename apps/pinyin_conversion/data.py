@@ -1,181 +1,226 @@
-"""From sentences with their pinyin to batches of about the same length."""
+"""From sentences with pinyin to batches of similar length."""
 
-import functools
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from shared.data import batching, sources
-from shared.data.sources import SPLITS
+from shared.data.splits import TextSplit
 from shared.errors import InputError
+from shared.text.ngram_table import TrigramTable
 
-from . import annotate, embedded
-from .dictionary import Dictionary
-from .readings import TONES, Readings
-from .syllables import Syllables
-from .trigram import Trigram
+from . import embedded
+from .lexicon import annotate
+from .lexicon.dictionary import Dictionary
+from .lexicon.readings import NUM_TONES, Readings, known_syllables, spellings
+from .lexicon.syllables import Syllables
 
 
-def examples(config, split):
-    """The pairs of `split` ("train", "valid" or "test"): tuples of the pinyin and the text.
+class Assets(NamedTuple):
+    """What is fitted on the training split."""
 
-    Pinyin has its tones, and a space after each syllable; the text has a character for each.
+    readings: Readings
+    syllables: Syllables
+    dictionary: Dictionary
+    trigram: TrigramTable
 
-    Where a folder has a `train.txt` beside its `train.tsv`, train has the sentences of both, but of the
-    former none that is elsewhere too.
+
+class PinyinSplit(TextSplit):
+    """A split of pairs (pinyin, text): syllables with tones separated by spaces, and a character for each.
+
+    Args:
+        name, examples, labels: as of `TextSplit`.
+        groups: the group of each pair, by which results are reported; None: the name of the split.
+        table_rows: number of pairs that come from a .tsv; the others come from a .txt.
+    """
+
+    def __init__(self, name, examples, labels=None, groups=None, table_rows=0):
+        super().__init__(name, examples, labels)
+        self.groups = [name] * len(examples) if groups is None else groups
+        self.table_rows = table_rows
+
+
+def splits(config):
+    """Opens the pairs of train, valid, test and the extra test sets, {name: `PinyinSplit`}.
+
+    A train.txt is used beside a train.tsv, without the sentences that are in train.tsv or another split.
 
     Raises:
-        InputError: no such source; a missing, empty or broken file; a dataset that is not to be had.
+        InputError: there is no such source or dataset; a file is missing, empty or damaged; a pair has
+            not as many syllables as characters, or something that is not a syllable.
     """
-    of = functools.partial(_examples, config.source, config.data_dir, tuple(config.columns))
-    text = _text_beside(config.data_dir) if (config.source, split) == ("files", "train") else []
-    if not text:
-        return of(split)
-    known = {text for other in (*SPLITS, *config.extra_tests) for _, text in of(other)}
-    return of(split) + [pair for pair in text if pair[1] not in known]
+    if config.extra_tests and config.source != "files":
+        raise InputError(f"--extra-tests needs --source files. Received: {config.source!r}")
+    opened = sources.open_splits(
+        config,
+        (*sources.SPLITS, *config.extra_tests),
+        embedded=lambda name: PinyinSplit(name, embedded.pairs(name)),
+        files=lambda name: _files(config, name),
+        tfds=lambda dataset, name: PinyinSplit(
+            name,
+            annotate.sentences(sources.tfds_lines(dataset, name, config.data_dir), name),
+        ),
+    )
+    opened["train"] = _without_known_sentences(opened)
+    _check_syllables(config, opened)
+    return opened
 
 
-def groups(config, split):
-    """Where each of the `examples` is from: names; that of the split where the data does not say."""
-    if config.source == "files" and config.group_column is not None:
-        table = sources.find(config.data_dir, split, ".tsv", optional=True)
-        if table:  # a .txt has no columns
-            names = [name for (name,) in sources.columns(table, (config.group_column,))]
-            return names + [split] * (len(examples(config, split)) - len(names))
-    return [split] * len(examples(config, split))
+def _files(config, name):
+    """Reads the .tsv files of a split, then its .txt files; only train uses both in one folder."""
+    folders = config.data_dir
+    tables = sources.find(folders, name, ".tsv", optional=True)
+    texts = sources.find(folders, name, ".txt", optional=True)
+    if name != "train":
+        tabular = {path.parent for path in tables}
+        texts = [path for path in texts if path.parent not in tabular]
+    if not (tables or texts):
+        raise InputError(
+            f"{', '.join(folders)} has neither {name}.tsv nor {name}.txt, plain or .gz"
+        )
+    pairs, labels, groups = [], [], []
+    if tables:
+        group_columns = [] if config.group_column is None else [config.group_column]
+        rows, labels = sources.read_columns(tables, (*config.columns, *group_columns))
+        labels = [labels[i] for i in range(len(rows))]
+        for (pinyin, text, *group), label in zip(rows, labels, strict=True):
+            if len(pinyin.split()) != len(text):
+                raise InputError(
+                    f"{label}: {len(pinyin.split())} syllables for {len(text)} characters; "
+                    "--columns gives the columns of pinyin and text"
+                )
+            pairs.append((pinyin, text))
+            groups += group or [name]
+    table_rows = len(pairs)
+    if texts:
+        lines, line_labels = sources.read_lines(texts)
+        for line, pair in annotate.numbered_sentences(lines, name):
+            pairs.append(pair)
+            labels.append(line_labels[line])
+            groups.append(name)
+    return PinyinSplit(name, pairs, labels, groups, table_rows)
 
 
-@functools.lru_cache(maxsize=8)
-def _examples(source, data_dir, columns, split):
-    if source == "embedded":
-        return embedded.pairs(split)
-    if source == "files":
-        return _files(data_dir, columns, split)
-    if source.startswith("tfds:"):
-        name = source.removeprefix("tfds:")
-        return annotate.sentences(sources.tfds_lines(name, split, data_dir), split)
-    raise InputError(f"--source is embedded, files or tfds:<name>. Received: {source!r}")
+def _without_known_sentences(opened):
+    """Removes from train the sentences of train.txt that are in train.tsv or in another split."""
+    train = opened["train"]
+    if train.table_rows in (0, len(train)):
+        return train
+    known = {text for name, split in opened.items() if name != "train" for _, text in split}
+    known.update(text for _, text in train[: train.table_rows])
+    kept = [i for i, (_, text) in enumerate(train) if i < train.table_rows or text not in known]
+    columns = ([column[i] for i in kept] for column in (train.examples, train.labels, train.groups))
+    return PinyinSplit("train", *columns, train.table_rows)
 
 
-@functools.lru_cache(maxsize=2)
-def _text_beside(data_dir):
-    """The sentences of `train.txt`, where there is a `train.tsv` too."""
-    table = sources.find(data_dir, "train", ".tsv", optional=True)
-    text = sources.find(data_dir, "train", optional=True)
-    return annotate.sentences(sources.lines(text), "train") if table and text else []
+def _check_syllables(config, opened):
+    """Raises InputError if a split has a syllable that the `Readings` of the training pairs do not know."""
+    known = spellings(known_syllables(opened["train"][: config.max_examples]))
+    for split in opened.values():
+        distinct = {spelling for pinyin, _ in split for spelling in pinyin.split()}
+        unknown = {spelling for spelling in distinct if spelling.lower() not in known}
+        for i, (pinyin, _) in enumerate(split if unknown else ()):
+            for spelling in pinyin.split():
+                if spelling in unknown:
+                    raise InputError(
+                        f"{split.label(i)}: {spelling!r} is not a pinyin syllable: correct it, or "
+                        "remove the line"
+                    )
 
 
-def _files(data_dir, columns, split):
-    table = sources.find(data_dir, split, ".tsv", optional=True)
-    if not table:
-        text = sources.find(data_dir, split, optional=True)
-        if not text:
-            raise InputError(
-                f"{data_dir} holds no {split}.tsv, plain or .gz; nor is there a {split}.txt"
-            )
-        return annotate.sentences(sources.lines(text), split)
-    pairs = sources.columns(table, columns)
-    for number, (pinyin, text) in enumerate(pairs, 1):
-        if len(pinyin.split()) != len(text):
-            raise InputError(
-                f"{table}, line {number}: {len(pinyin.split())} syllables for {len(text)} characters; "
-                "--columns says which column has which"
-            )
-    return pairs
-
-
-def digests(config):
-    """{split: SHA-256 of its pairs, as lines with a tab between}."""
-    return {s: sources.sha256(map("\t".join, examples(config, s))) for s in SPLITS}
-
-
-def load(config, folder):
-    """Encodes the pairs, with the tables in `folder`, which are built where they are missing.
-
-    Returns:
-        train: a function of the epoch that gives its `tf.data.Dataset`; valid: a `tf.data.Dataset`;
-        both of (inputs, targets, weights): the inputs of `PinyinModel`, the characters again, and
-        float32 (batch, time), which is 0 at padding and where a character is not read so by the table.
-        And the `Readings`, the `Syllables`, the `Dictionary` and the `Trigram`.
-    """
-    tables, train = build_tables(config, folder, examples(config, "train")[: config.max_examples])
-    readings, _, dictionary, _ = tables
-    valid = encode(config, readings, examples(config, "valid"))
-    train = _batches(config, dictionary, train, "train")
-    return train, _batches(config, dictionary, valid, "valid")(0), *tables
-
-
-def open_tables(folder):
-    """The `Readings`, `Syllables`, `Dictionary` and `Trigram` in `folder`."""
-    readings, syllables, dictionary, trigram = _paths(folder)
-    readings = Readings(readings)
-    return (
-        readings, Syllables(readings, syllables), Dictionary(readings, dictionary), Trigram(trigram),
-    )  # fmt: skip
-
-
-def build_tables(config, folder, pairs):
-    """`open_tables`, of which those that are missing are built from `pairs`; and the pairs, encoded."""
+def build_assets(config, train, folder):
+    """Builds the tables of the training pairs and writes them to `folder`."""
+    pairs = train[: config.max_examples]
     paths = _paths(folder)
-    readings = Readings(paths[0]) if paths[0].exists() else Readings.build(pairs, paths[0])
+    readings = Readings.build(pairs, paths.readings)
     ids = encode(config, readings, pairs)
-    if not paths[1].exists():
-        Syllables.build(ids["codes"], readings, paths[1])
-    if not paths[2].exists():
-        Dictionary.build(annotate.word_counts(pairs, config.lexicon_size), readings, paths[2])
-    if not paths[3].exists():
-        Trigram.build(ids["characters"], readings.size, paths[3])
-    return open_tables(folder), ids
+    if not any((row >= 0).all() for row in ids["readings"]):
+        raise InputError(
+            "no sentence of train has only characters that are read as its pinyin says"
+        )
+    return Assets(
+        readings,
+        Syllables.build(ids["codes"], readings, paths.syllables),
+        Dictionary.build(
+            annotate.word_counts(pairs, config.lexicon_size), readings, paths.dictionary
+        ),
+        TrigramTable.build(ids["readings"], readings.size, paths.trigram),
+    )
+
+
+def load_assets(config, folder):
+    """Reads what `build_assets` wrote."""
+    paths = _paths(folder)
+    readings = Readings(paths.readings)
+    return Assets(
+        readings,
+        Syllables(readings, paths.syllables),
+        Dictionary(readings, paths.dictionary),
+        TrigramTable(paths.trigram),
+    )
 
 
 def _paths(folder):
     names = ("readings.txt", "syllables.npz", "dictionary.npz", "trigram.npz")
-    return [pathlib.Path(folder, name) for name in names]
+    return Assets(*(pathlib.Path(folder, name) for name in names))
+
+
+def load(config, splits, assets):
+    """Encodes the pairs of `train` and `valid`.
+
+    Returns:
+        train: a function of the epoch that returns a `tf.data.Dataset`; valid: a `tf.data.Dataset`;
+        both of (inputs, targets, weights): the inputs of `PinyinModel`; readings, int32 (batch, time);
+        float32 (batch, time), 0 at padding and where the character has no such reading (target -1).
+
+    Raises:
+        InputError: no training sentence is within `config.max_length`.
+    """
+    train = encode(config, assets.readings, splits["train"][: config.max_examples])
+    train = batching.drop_longer(train, config.max_length, "train", unit="syllables")
+    valid = encode(config, assets.readings, splits["valid"])
+    return (
+        _batches(config, assets.dictionary, train, training=True),
+        _batches(config, assets.dictionary, valid, training=False)(0),
+    )
 
 
 def encode(config, readings, pairs):
-    """Pairs to {"codes", "characters"}: lists of int32 (time,); -1 is a character not read so."""
-    ids = {"codes": [], "characters": []}
+    """Encodes pairs as {"codes", "readings"}, lists of int32 arrays (time,); see `Readings.parse`."""
+    ids = {"codes": [], "readings": []}
     for pinyin, text in pairs:
-        codes, characters = readings.parse(pinyin, text, config.tones)
+        codes, numbers = readings.parse(pinyin, text, config.tones)
         ids["codes"].append(codes)
-        ids["characters"].append(characters)
+        ids["readings"].append(numbers)
     return ids
 
 
-def _batches(config, dictionary, ids, split):
-    if split == "train":
-        fits = [len(row) <= config.max_length for row in ids["codes"]]
-        if not any(fits):
-            raise InputError(f"no sentence of train is within --max-length {config.max_length}")
-        ids = {
-            name: [x for x, fit in zip(rows, fits, strict=True) if fit]
-            for name, rows in ids.items()
-        }
-    # Batches are padded with 0: that is no code, but it is a reading.
-    ids = {"codes": ids["codes"], "characters": [row + 1 for row in ids["characters"]]}
-    seed = config.seed if split == "train" else None
-    of_epoch = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
-    drop = config.tone_dropout if config.tones and split == "train" else 0.0
+def _batches(config, dictionary, ids, training):
+    # Batches are padded with 0, which is a reading: padding becomes -1 by adding 1 here and subtracting
+    # it below.
+    ids = {"codes": ids["codes"], "readings": [row + 1 for row in ids["readings"]]}
+    seed = config.seed if training else None
+    buckets = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
+    tone_dropout = config.tone_dropout if config.tones and training else 0.0
 
     def example(columns, seed):
-        codes, characters = columns["codes"][0], columns["characters"][0] - 1
-        if drop:
-            dropped = tf.random.stateless_uniform(tf.shape(codes), seed) < drop
-            told = tf.cast(codes > 0, tf.int32) * ((codes - 1) % TONES)
-            codes -= tf.where(dropped, told, 0)
-        guesses, told = dictionary.guesses(codes, causal=not config.bidirectional)
-        inputs = {"codes": codes, "guesses": guesses, "told": told, "characters": characters}
-        return inputs, characters, tf.cast(characters >= 0, tf.float32)
+        codes, targets = columns["codes"][0], columns["readings"][0] - 1
+        if tone_dropout:
+            dropped = tf.random.stateless_uniform(tf.shape(codes), seed) < tone_dropout
+            tone = tf.cast(codes > 0, tf.int32) * ((codes - 1) % NUM_TONES)
+            codes -= tf.where(dropped, tone, 0)
+        candidates, features = dictionary.candidates(codes, causal=not config.bidirectional)
+        inputs = {"codes": codes, "candidates": candidates, "candidate_features": features}
+        return inputs, targets, tf.cast(targets >= 0, tf.float32)
 
     def epoch_of(epoch):
-        batches = of_epoch(epoch)
+        batches = buckets(epoch)
         seeds = np.random.default_rng([config.seed, epoch, 1]).integers(
             2**31, size=(batches.cardinality().numpy(), 2)
         )
-        numbers = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int32))
-        # While a step runs, the next batch is made.
-        return tf.data.Dataset.zip(batches, numbers).map(example).prefetch(2)
+        seeds = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int32))
+        return tf.data.Dataset.zip(batches, seeds).map(example).prefetch(2)
 
     return epoch_of

@@ -1,15 +1,15 @@
-"""Sentences that need no download: forms of this project, filled with the words of `jieba`.
+"""Sentences that need no download: templates of this project, filled with words of `jieba`.
 
-The forms are written for this purpose; nouns, verbs, places and so on are the most frequent of the
-dictionary of `jieba`, which names their kind, and are drawn in proportion to the root of their frequency.
-What comes out is grammatical more often than it is true. Readings are those of `pypinyin`. Another
-version of either may say some of it otherwise: a result records the SHA-256.
+The templates and phrases are written for this purpose. Nouns, verbs, places and adjectives are the most
+frequent of the dictionary of `jieba`, sampled in proportion to the square root of their frequency. The
+sentences are grammatical more often than true. Their pinyin is by `pypinyin`. Another version of either
+package may give other sentences: a result records their SHA-256.
 """
 
 import functools
 import random
 
-from . import annotate
+from .lexicon import annotate
 
 SENTENCES = 16_000
 
@@ -25,9 +25,14 @@ PHRASES = """
         研究生物 整理房间 照顾孩子 等公共汽车 听音乐 看电影 打篮球 写报告 做实验 检查身体 参观展览 练习钢琴
         收拾行李 洗衣服 骑自行车 发邮件 散步 钓鱼 爬山 拍照片 讲故事 看新闻 写代码 分析数据 打扫卫生
     """
-KINDS = {"noun": ("n", 3000), "verb": ("v", 1000), "quality": ("a", 400), "place": ("ns", 600)}
+WORD_CLASSES = {  # name: part of speech, number of words
+    "noun": ("n", 3000),
+    "verb": ("v", 1000),
+    "quality": ("a", 400),
+    "place": ("ns", 600),
+}
 
-FORMS = """
+TEMPLATES = """
     who when 在 place do
     when who 在 place verb 了 noun
     who like do
@@ -70,12 +75,12 @@ FORMS = """
 
 
 def pairs(split):
-    """The pairs of "train", "valid" or "test"; no sentence of one stands in another."""
-    return _all()[split]
+    """Returns the pairs of "train", "valid" or "test"; no sentence is in two splits."""
+    return _splits()[split]
 
 
 @functools.cache
-def _all():
+def _splits():
     rng = random.Random(1)
     words, name = {}, None
     for word in PHRASES.split():
@@ -84,14 +89,16 @@ def _all():
             words[name] = {}
         else:
             words[name][word] = 1.0
-    for name, (kind, count) in KINDS.items():
-        words[name] = {word: n**0.5 for word, n in annotate.dictionary(kind)[:count]}
-    words = {name: (list(row), list(row.values())) for name, row in words.items()}
-    forms = [form.split() for form in FORMS.strip().split("\n")]
-    made = {}
-    while len(made) < SENTENCES:
-        parts = (rng.choices(*words[p])[0] if p in words else p for p in rng.choice(forms))
-        made["".join(parts)] = None
-    texts = list(made)
+    for name, (part_of_speech, count) in WORD_CLASSES.items():
+        frequent = annotate.dictionary(part_of_speech)[:count]
+        words[name] = {word: n**0.5 for word, n in frequent}
+    words = {name: (list(weights), list(weights.values())) for name, weights in words.items()}
+    templates = [template.split() for template in TEMPLATES.strip().split("\n")]
+    sentences = {}  # a dict keeps their order and drops repetitions
+    while len(sentences) < SENTENCES:
+        template = rng.choice(templates)
+        parts = (rng.choices(*words[slot])[0] if slot in words else slot for slot in template)
+        sentences["".join(parts)] = None
+    texts = list(sentences)
     texts = {"valid": texts[:500], "test": texts[500:1000], "train": texts[1000:]}
     return {split: annotate.sentences(lines, split) for split, lines in texts.items()}

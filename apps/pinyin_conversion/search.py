@@ -1,166 +1,192 @@
-"""The likeliest characters of given syllables, by what network and trigram say of them.
+"""The search for the best characters of given syllables, with the scores of the network and of the trigram.
 
     score(c) = sum_t log p(c_t | c_{t-2}, c_{t-1}) + r (log q(c_t | s) - log u(c_t | s_t))
 
-p is the trigram, q the network, u the trigram's unigram over the readings of the syllable (what the network
-adds is what it says beyond that); r is `config.network_weight`.
+p is the trigram, q the network, and u the unigram of the trigram, normalized over the readings of the
+syllable, so that the second term is what the network knows beyond the frequency of the character; r is
+`config.network_weight`.
 """
 
 import numpy as np
 import tensorflow as tf
 
-from .dictionary import LONGEST
-from .lattice import beam_search
+from shared.serving.candidate_search import candidate_beam_search
 
-BEFORE = LONGEST - 1  # syllables before, that may be of the same word
-ASKED = 16  # readings of a syllable, the network's best, of which the trigram is asked
+from .lexicon.dictionary import MAX_WORD_LENGTH
+
+NUM_RECENT = MAX_WORD_LENGTH - 1  # previous syllables that may belong to the same word
+TOP_READINGS = 16  # readings of a syllable, the best of the network, that the trigram scores
 
 
 class Search:
-    """Whole sentences at once, or one syllable after the other.
+    """Converts whole sentences, or one syllable after the other.
 
     Args:
-        model: as `model.build` gives it.
+        model: a `PinyinModel`.
         config: the app's Config.
-        readings, dictionary, trigram: `Readings`, `Dictionary`, `Trigram`.
+        assets: `data.Assets`.
+
+    Attributes:
+        state_size: int, features of the state of `step`.
     """
 
-    def __init__(self, model, config, readings, dictionary, trigram):
-        self.model, self.config, self.readings = model, config, readings
-        self.dictionary, self.trigram = dictionary, trigram
-        self.choices = readings.choices()
-        log_u = trigram.alone(np.maximum(self.choices, 0))
-        self.log_u = tf.nn.log_softmax(tf.where(self.choices >= 0, log_u, -1e9)).numpy()
+    def __init__(self, model, config, assets):
+        self.model, self.config = model, config
+        self.readings, self.dictionary = assets.readings, assets.dictionary
+        self.trigram = assets.trigram
+        self.possible = self.readings.possible()  # (codes, readings)
+        log_u = self.trigram.unigram_log_prob(np.maximum(self.possible, 0))
+        self.log_u = tf.nn.log_softmax(tf.where(self.possible >= 0, log_u, -1e9)).numpy()
         stack = model.recurrent
         count = stack.num_layers * stack.states_per_layer
-        self._sizes = [*[stack.units] * count, 1, 1, 1, BEFORE]
-        self.width = sum(self._sizes)  # of a state
+        # States of the network; both parts of the trigram's context; the last reading; recent codes.
+        self._sizes = [*[stack.units] * count, 1, 1, 1, NUM_RECENT]
+        self.state_size = sum(self._sizes)
 
-    def sentences(self, codes, length):
-        """The likeliest readings of whole sentences.
+    def convert(self, codes, length):
+        """Finds the best readings of whole sentences by a beam search.
 
         Args:
-            codes: int32 (batch, time), padded with 0; length: int32 (batch,).
+            codes: int32 (batch, time), padded with 0.
+            length: int32 (batch,).
 
         Returns:
-            readings, int32 (batch, beam, time), the best first, and their scores (batch, beam).
+            readings: int32 (batch, beam, time), the best hypothesis first.
+            scores: float32 (batch, beam).
         """
         batch, steps = tf.unstack(tf.shape(codes))
         beam = self.config.beam_width
-        choices = tf.gather(self.choices, codes)  # (batch, time, choices)
-        most = tf.reduce_max(tf.reduce_sum(tf.cast(choices >= 0, tf.int32), -1))
-        choices = choices[..., : tf.maximum(most, 1)]
-        guesses = self.dictionary.guesses(codes, causal=not self.config.bidirectional)
-        features = self.model.read(codes, *guesses)
+        possible = tf.gather(self.possible, codes)  # (batch, time, readings)
+        width = tf.reduce_max(tf.reduce_sum(tf.cast(possible >= 0, tf.int32), -1))
+        possible = possible[..., : tf.maximum(width, 1)]
+        z = self.model(self._inputs(codes))
 
         def expand(time, contexts):
-            code, now, z = (tf.gather(t, time, axis=1) for t in (codes, choices, features))
-            items, scores = self._likeliest(code, now, z)
-            items = tf.tile(items[:, tf.newaxis], [1, beam, 1])
+            code, possible_now, z_now = (tf.gather(t, time, axis=1) for t in (codes, possible, z))
+            readings, scores = self._top_readings(code, possible_now, z_now)
+            readings = tf.tile(readings[:, tf.newaxis], [1, beam, 1])
             log_p, contexts = self.trigram(
-                [c[..., tf.newaxis] for c in contexts], tf.maximum(items, 0)
+                [c[..., tf.newaxis] for c in contexts], tf.maximum(readings, 0)
             )
-            return items, scores[:, tf.newaxis] + log_p, contexts
+            return readings, scores[:, tf.newaxis] + log_p, contexts
 
-        return beam_search(expand, self.trigram.begin([batch, beam]), length, steps, beam)
+        contexts = self.trigram.initial_context([batch, beam])
+        return candidate_beam_search(expand, contexts, length, steps, beam)
 
-    def beginning(self, rows):
-        """The state before the first syllable, float32 (rows, width)."""
-        contexts = [tf.cast(c, tf.float32)[:, tf.newaxis] for c in self.trigram.begin([rows])]
-        zeros = tf.zeros([rows, self.width - 3 - BEFORE])
-        return tf.concat([zeros, *contexts, tf.zeros([rows, 1 + BEFORE])], 1)
+    def initial_state(self, rows):
+        """Returns the state before the first syllable, float32 (rows, state_size)."""
+        context = self.trigram.initial_context([rows])
+        context = [tf.cast(c, tf.float32)[:, tf.newaxis] for c in context]
+        zeros = tf.zeros([rows, self.state_size - 3 - NUM_RECENT])
+        return tf.concat([zeros, *context, tf.zeros([rows, 1 + NUM_RECENT])], 1)
 
-    def type(self, codes, length, state, chosen):
-        """One syllable after the other, each of them the likeliest character after those before.
+    def step(self, codes, length, state, chosen):
+        """Reads further syllables and takes the best character for each, given those before it.
 
-        A state holds what is known before the last character, and that character, for it may be chosen
-        otherwise (its reading stands there one higher, so that 0 is none), and the last codes.
+        A state has the context before the last character, and that character, because the user may
+        choose another one. It is stored as its reading plus 1; 0 is none.
 
         Args:
-            codes: int32 (batch, time), padded with 0; length: int32 (batch,).
-            state: float32 (batch, width).
-            chosen: string (batch,), the character of the last syllable before; "" for the likeliest.
+            codes: int32 (batch, time), padded with 0.
+            length: int32 (batch,).
+            state: float32 (batch, state_size).
+            chosen: string (batch,), the character of the last syllable before `codes`; "" for the best.
 
         Returns:
-            the readings, int32 (batch, time); those of the last syllable, the likeliest first, int32
-            (batch, choices), -1 where there are fewer, and their log-probabilities; and the new state.
+            readings: int32 (batch, time).
+            top: int32 (batch, n), the readings of the last syllable, the best first; -1 is padding.
+            log_p: float32 (batch, n), their log-probabilities; -inf at padding.
+            state: float32 (batch, state_size), the new state.
         """
-        states, contexts, before, heard = self._parts(state)
-        before = self._named(before, heard[:, -1], chosen)
-        heard = tf.concat([heard, codes], 1)
-        x = self.model.embed(heard, *self.dictionary.guesses(heard, causal=True))[:, BEFORE:]
+        states, context, last, recent_codes = self._split(state)
+        last = self._chosen_reading(last, recent_codes[:, -1], chosen)
+        all_codes = tf.concat([recent_codes, codes], 1)
+        x = self.model.embed(**self._inputs(all_codes))[:, NUM_RECENT:]
         steps = tf.shape(codes)[1]
-        found = tf.TensorArray(tf.int32, steps, element_shape=[None])
-        rows, width = tf.size(length), min(ASKED, self.choices.shape[1])
-        nothing = tf.fill([rows, width], -1), tf.fill([rows, width], float("-inf"))
-        one = lambda t: t[:, tf.newaxis]  # noqa: E731
+        readings = tf.TensorArray(tf.int32, steps, element_shape=[None])
+        rows, width = tf.size(length), min(TOP_READINGS, self.possible.shape[1])
+        empty = tf.fill([rows, width], -1), tf.fill([rows, width], float("-inf"))
+        column = lambda t: t[:, tf.newaxis]  # noqa: E731
 
-        def read_one(time, now, found):
-            states, contexts, before, _ = now
+        def read(time, loop_state, readings):
+            states, context, last, _ = loop_state
             code = codes[:, time]
-            y, new = self.model.recurrent.step(x[:, time], states)
-            items, scores = self._likeliest(code, tf.gather(self.choices, code), self.model.A(y))
-            _, after = self.trigram([one(c) for c in contexts], one(tf.maximum(before, 0)))
-            contexts = [
-                tf.where(before >= 0, a[:, 0], c) for a, c in zip(after, contexts, strict=True)
+            h, new_states = self.model.recurrent.step(x[:, time], states)
+            z = self.model.output_projection(h)
+            top, scores = self._top_readings(code, tf.gather(self.possible, code), z)
+            _, following = self.trigram([column(c) for c in context], column(tf.maximum(last, 0)))
+            context = [
+                tf.where(last >= 0, after[:, 0], before)
+                for after, before in zip(following, context, strict=True)
             ]
-            log_p, _ = self.trigram([one(c) for c in contexts], tf.maximum(items, 0))
+            log_p, _ = self.trigram([column(c) for c in context], tf.maximum(top, 0))
             scores, place = tf.math.top_k(scores + log_p, width)
-            items = tf.gather(items, place, batch_dims=1)
-            real = time < length
-            now = tf.nest.map_structure(
-                lambda a, b: tf.where(real if a.shape.rank == 1 else one(real), a, b),
-                (new, contexts, items[:, 0], (items, scores)),
-                now,
+            top = tf.gather(top, place, batch_dims=1)
+            active = time < length
+            loop_state = tf.nest.map_structure(
+                lambda a, b: tf.where(active if a.shape.rank == 1 else column(active), a, b),
+                (new_states, context, top[:, 0], (top, scores)),
+                loop_state,
             )
-            return time + 1, now, found.write(time, items[:, 0])
+            return time + 1, loop_state, readings.write(time, top[:, 0])
 
-        _, (states, contexts, before, (likeliest, scores)), found = tf.while_loop(
+        _, (states, context, last, (top, scores)), readings = tf.while_loop(
             lambda time, *_: time < steps,
-            read_one,
-            (0, (states, contexts, before, nothing), found),
+            read,
+            (0, (states, context, last, empty), readings),
         )
-        # Of nothing that was typed, all scores are -inf.
-        typed = tf.math.is_finite(scores)
-        log_p = tf.nn.log_softmax(tf.where(typed, scores, -1e9))
-        log_p = tf.where(typed, log_p, float("-inf"))
-        heard = tf.gather(heard, one(length) + tf.range(BEFORE), batch_dims=1)
-        numbers = [one(t) for t in (*contexts, before + 1)]
-        numbers = [tf.cast(t, tf.float32) for t in (*numbers, heard)]
-        found = tf.transpose(tf.reshape(found.stack(), [steps, rows]))
-        return found, likeliest, log_p, tf.concat([*states, *numbers], 1)
+        # If no syllable was read, all scores are -inf.
+        finite = tf.math.is_finite(scores)
+        log_p = tf.nn.log_softmax(tf.where(finite, scores, -1e9))
+        log_p = tf.where(finite, log_p, float("-inf"))
+        recent_codes = tf.gather(all_codes, column(length) + tf.range(NUM_RECENT), batch_dims=1)
+        numbers = [column(t) for t in (*context, last + 1)]
+        numbers = [tf.cast(t, tf.float32) for t in (*numbers, recent_codes)]
+        readings = tf.transpose(tf.reshape(readings.stack(), [steps, rows]))
+        return readings, top, log_p, tf.concat([*states, *numbers], 1)
 
-    def _likeliest(self, codes, choices, z):
-        """What the network says of each syllable at one time.
+    def _inputs(self, codes):
+        """Returns the inputs of the model."""
+        causal = not self.config.bidirectional
+        candidates, features = self.dictionary.candidates(codes, causal)
+        return {"codes": codes, "candidates": candidates, "candidate_features": features}
+
+    def _top_readings(self, codes, possible, z):
+        """Scores the readings of the syllables at one time step by the network.
 
         Args:
-            codes: (batch,); choices: (batch, choices), their readings; -1 is none.
-            z: (batch, d), the features.
+            codes: int32 (batch,).
+            possible: int32 (batch, readings), the readings of each code; -1 is padding.
+            z: float32 (batch, d), outputs of the model.
 
         Returns:
-            its best `ASKED` readings (batch, asked), -1 where there are fewer, and what each adds to a
-            score, -inf where it is none.
+            readings: int32 (batch, n), the best `TOP_READINGS`; -1 is padding.
+            scores: float32 (batch, n), r (log q - log u); -inf at padding.
         """
-        log_q = self.model.characters.scores(z, choices)
-        log_q, place = tf.math.top_k(log_q, tf.minimum(ASKED, tf.shape(choices)[1]))
-        items = tf.gather(choices, place, batch_dims=1)
+        log_q = self.model.softmax.log_softmax(z, possible)
+        log_q, place = tf.math.top_k(log_q, tf.minimum(TOP_READINGS, tf.shape(possible)[1]))
+        readings = tf.gather(possible, place, batch_dims=1)
         log_u = tf.gather(tf.gather(self.log_u, codes), place, batch_dims=1)
-        added = self.config.network_weight * (log_q - log_u)
-        return items, tf.where(items >= 0, added, float("-inf"))
+        scores = self.config.network_weight * (log_q - log_u)
+        return readings, tf.where(readings >= 0, scores, float("-inf"))
 
-    def _parts(self, state):
-        """States, contexts, reading, codes; no number from outside leads out of a table."""
-        *states, one, two, before, codes = tf.split(state, self._sizes, axis=1)
-        rows = self.trigram.rows()
-        number = lambda t, size: tf.clip_by_value(tf.cast(t, tf.int32), 0, size - 1)  # noqa: E731
-        contexts = [number(t[:, 0], size) for t, size in zip((one, two), rows, strict=True)]
-        before = number(before[:, 0], self.readings.size + 1) - 1
-        return states, contexts, before, number(codes, self.choices.shape[0])
+    def _split(self, state):
+        """Splits a state; its numbers come from a client, so they are clipped to the sizes of the tables.
 
-    def _named(self, before, last, chosen):
-        """The reading of the last syllable that is written as `chosen`; `before` where none is."""
-        choices = tf.gather(self.choices, last)
-        names = tf.gather(self.readings.characters, tf.maximum(choices, 0))
-        named = (choices >= 0) & (names == chosen[:, tf.newaxis])
-        place = tf.argmax(tf.cast(named, tf.int32), 1)
-        return tf.where(tf.reduce_any(named, 1), tf.gather(choices, place, batch_dims=1), before)
+        Returns:
+            states of the network, context of the trigram, last reading or -1, recent codes.
+        """
+        *states, unigram, bigram, last, codes = tf.split(state, self._sizes, axis=1)
+        sizes = self.trigram.context_sizes()
+        index = lambda t, size: tf.clip_by_value(tf.cast(t, tf.int32), 0, size - 1)  # noqa: E731
+        context = [index(t[:, 0], size) for t, size in zip((unigram, bigram), sizes, strict=True)]
+        last = index(last[:, 0], self.readings.size + 1) - 1
+        return states, context, last, index(codes, self.possible.shape[0])
+
+    def _chosen_reading(self, last, codes, chosen):
+        """Returns the reading of `codes` (batch,) whose character is `chosen`; `last` if there is none."""
+        possible = tf.gather(self.possible, codes)
+        names = tf.gather(self.readings.characters, tf.maximum(possible, 0))
+        match = (possible >= 0) & (names == chosen[:, tf.newaxis])
+        place = tf.argmax(tf.cast(match, tf.int32), 1)
+        return tf.where(tf.reduce_any(match, 1), tf.gather(possible, place, batch_dims=1), last)

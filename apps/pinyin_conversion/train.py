@@ -1,14 +1,13 @@
-"""Trains a pinyin model, exports it, and scores it on the test sentences.
+"""Trains a pinyin model, exports it and evaluates it on the test sentences.
 
 python -m apps.pinyin_conversion.train sentences --data-dir DIR
 """
 
 import keras
 
-from shared import cli, results
 from shared.errors import reported
-from shared.serving.export import promote, versions
 from shared.training import runs
+from shared.training.schedules import warmup_cosine
 
 from . import data, evaluate, export
 from .config import PRESETS
@@ -17,26 +16,21 @@ from .model import NegativeLogLikelihood, build
 
 @reported
 def main(argv=None):
-    """Trains, or goes on with, a run."""
-    preset, config, options = cli.parse(__package__, PRESETS, argv)
-    run = runs.Run(__package__, preset, PRESETS, config, options, data.digests(config))
+    """Trains a model, or resumes its run; then exports and evaluates it."""
+    run = runs.start(__package__, PRESETS, data.splits, argv)
     if run.finished:
-        print(f"{run.path} is finished; to start over, remove it or choose another --run")
         return
-    options.seed(config.seed)
-    train, valid, *tables = data.load(config, run.path)
-    model = build(config, *tables)
+    config = run.config
+    assets = run.assets(data.build_assets, data.load_assets)
+    train, valid = data.load(config, run.splits, assets)
+    model = build(config, assets)
 
     steps = config.epochs * train(0).cardinality().numpy()
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, steps - config.warmup_steps),
-        warmup_target=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-    )
     model.compile(
         keras.optimizers.AdamW(
-            rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+            warmup_cosine(config.learning_rate, config.warmup_steps, steps),
+            weight_decay=config.weight_decay,
+            global_clipnorm=config.clip_norm,
         ),
         NegativeLogLikelihood(),
     )
@@ -51,16 +45,7 @@ def main(argv=None):
             verbose=0,
             shuffle=False,
         )
-    if options.dry_run:
-        print("dry run: one step was taken, nothing is written")
-        return
-
-    folder = run.path / "saved_model"
-    if not versions(folder):
-        promote(lambda half: export.write(run, half), folder)
-    test = evaluate.evaluate(folder, config, run.path / "predictions.jsonl")
-    run.record(test)
-    print(f"{results.headline(test)}\nnext: python -m {__package__}.export {run.path}")
+    run.finish(export.write, evaluate.evaluate)
 
 
 if __name__ == "__main__":

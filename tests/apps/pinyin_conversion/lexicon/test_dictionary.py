@@ -5,9 +5,9 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from apps.pinyin_conversion.dictionary import GUESSES, LONGEST, UNSEEN, Dictionary
 from apps.pinyin_conversion.readings import TONES
+
 from shared.errors import InputError
 
 

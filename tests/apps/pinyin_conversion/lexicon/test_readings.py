@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from apps.pinyin_conversion.readings import TONES, Readings, spellings
+
 from shared.errors import InputError
 
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from apps.pinyin_conversion.readings import TONES
 from apps.pinyin_conversion.syllables import Syllables
+
 from shared.errors import InputError
 
 
