@@ -1,1 +1,1 @@
-"""Speed against peers, run by hand; see README.md."""
+"""Speed compared with other libraries; run by hand, see README.md."""

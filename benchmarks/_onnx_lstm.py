@@ -1,4 +1,4 @@
-"""onnxruntime's LSTM with peepholes, in a process of its own: prints the inference ms for each shape.
+"""Times the LSTM of onnxruntime with peepholes; prints the milliseconds of inference for each shape.
 
 python -m benchmarks._onnx_lstm ROUNDS '[[20, 35, 200, 200]]'
 """
@@ -15,7 +15,7 @@ from ._timing import medians
 
 
 def session(inputs, units):
-    """A model of one LSTM node, x (time, batch, input) to y (time, 1, batch, units)."""
+    """Returns a session of one LSTM node, from x (time, batch, input) to y (time, 1, batch, units)."""
     rng = np.random.default_rng(0)
     shapes = {
         "W": (1, 4 * units, inputs),
@@ -39,12 +39,12 @@ def session(inputs, units):
 
 def main():
     rounds, shapes = map(json.loads, sys.argv[1:])
-    answer = []
+    times = []
     for batch, steps, inputs, units in shapes:
         run = session(inputs, units).run
         x = np.random.default_rng(1).normal(size=(steps, batch, inputs)).astype("float32")
-        answer.append(medians({"": lambda run=run, x=x: run(None, {"x": x})}, rounds)[""])
-    print(json.dumps(answer))
+        times.append(medians({"": lambda run=run, x=x: run(None, {"x": x})}, rounds)[""])
+    print(json.dumps(times))
 
 
 if __name__ == "__main__":

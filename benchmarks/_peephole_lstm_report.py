@@ -1,46 +1,46 @@
-"""The tables and the picture of `benchmarks.peephole_lstm`."""
+"""The tables and the plot of `benchmarks.peephole_lstm`."""
 
 from matplotlib.figure import Figure
 
 from shared import results
 from shared.files import read_json
 
-OURS = "PeepholeLSTM"
+REFERENCE = "PeepholeLSTM"  # the layer that the others are compared with
 
 
 def line(times):
-    """Milliseconds of each layer; `shape` is left out."""
+    """Returns the milliseconds of each layer as text."""
     return ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items() if name != "shape")
 
 
 def lines(row):
-    """A shape in two lines: train step and inference."""
+    """Returns two lines of text for a shape: training step and inference."""
     return [f"{kind}: {line(row[kind])}" for kind in ("train", "inference")]
 
 
 def tables(measured):
-    """{place in README.md: table}."""
+    """Returns {place in README.md: table}."""
     versions = ", ".join(f"{name} {v}" for name, v in measured["versions"].items())
     return {
         "machine": f"{measured['hardware']}; {versions}.\n",
         "train": _times(measured["shapes"], "train"),
         "inference": _times(measured["shapes"], "inference"),
         "once": _once(measured["once"]),
-        "extras": _ratios(measured["extras"], "a train step costs, times the plain one"),
-        "cores": _ratios(measured["cores"], "cores kept busy by a train step"),
+        "extras": _ratios(measured["extras"], "relative time of a training step"),
+        "cores": _ratios(measured["cores"], "cores used by a training step"),
         "growth": _growth(measured["growth"]) + "\n![growth](results/peephole_lstm.png)\n",
     }
 
 
 def _times(rows, kind):
     names = list(dict.fromkeys(name for row in rows for name in row[kind]))
-    others = [name for name in names if name != OURS]
+    others = [name for name in names if name != REFERENCE]
     body = [
         (
             ", ".join(map(str, row["shape"])),
-            f"{row[kind][OURS]:.2f}",
+            f"{row[kind][REFERENCE]:.2f}",
             *(
-                f"{row[kind][name]:.2f} ({row[kind][OURS] / row[kind][name]:.2f})"
+                f"{row[kind][name]:.2f} ({row[kind][REFERENCE] / row[kind][name]:.2f})"
                 if name in row[kind]
                 else "-"
                 for name in others
@@ -48,7 +48,7 @@ def _times(rows, kind):
         )
         for row in rows
     ]
-    return results.table(["batch, time, input, units", OURS, *others], body)
+    return results.table(["batch, time, input, units", REFERENCE, *others], body)
 
 
 def _once(measured):
@@ -62,17 +62,23 @@ def _once(measured):
         for name, shapes in measured.items()
         for shape, m in shapes.items()
     ]
-    names = ["layer", "batch, time, input, units", "first step", "another length", "it again"]
+    names = [
+        "layer",
+        "batch, time, input, units",
+        "first step",
+        "other length",
+        "other length again",
+    ]
     return results.table([*names, "memory of training"], body)
 
 
-def _ratios(measured, what):
+def _ratios(measured, quantity):
     names = list(next(iter(measured.values())))
     body = [
         (shape.strip("()[]"), *(f"{row[name]:.2f}" for name in names))
         for shape, row in measured.items()
     ]
-    return results.table([f"{what}: batch, time, input, units", *names], body)
+    return results.table([f"{quantity}: batch, time, input, units", *names], body)
 
 
 def _growth(axes):
@@ -84,14 +90,14 @@ def _growth(axes):
             ", ".join(map(str, row["shape"])),
             *(f"{row[n]:.2f}" if n in row else "-" for n in names),
         )
-        for axis, found in axes.items()
-        for row in found
+        for axis, axis_rows in axes.items()
+        for row in axis_rows
     ]
-    return results.table(["along", "batch, time, input, units", *names], body)
+    return results.table(["axis", "batch, time, input, units", *names], body)
 
 
 def draw(path):
-    """Of results/*.json, beside it as PNG: a panel for each axis along which the cost grows."""
+    """Draws the growth along each axis of the result at `path`; writes a PNG beside it."""
     axes = read_json(path)["growth"]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     titles = {"T": (1, "time"), "H": (3, "units"), "B": (0, "batch")}
@@ -105,7 +111,7 @@ def draw(path):
                 label=name,
             )
         panel.set_xlabel(title)
-        panel.set_ylabel("train step, ms")
+        panel.set_ylabel("training step, ms")
         panel.grid(alpha=0.3, which="both")
         panel.legend()
     figure.savefig(path.with_suffix(".png"), dpi=100)

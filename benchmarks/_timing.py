@@ -1,4 +1,4 @@
-"""What every benchmark here does: take turns, and trust the median."""
+"""What all benchmarks share: options, timing, processes for other libraries, and result files."""
 
 import argparse
 import json
@@ -17,19 +17,19 @@ PEERS = "torch.nn.LSTM", "onnxruntime", "word_language_model"
 
 
 def parser(module):
-    """The options that every benchmark has."""
-    made = argparse.ArgumentParser(prog=f"python -m {module}")
-    made.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
-    made.add_argument("--dry-run", action="store_true", help="the smallest sizes; write nothing")
-    return made
+    """Returns a parser with the options of every benchmark."""
+    options = argparse.ArgumentParser(prog=f"python -m {module}")
+    options.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
+    options.add_argument("--dry-run", action="store_true", help="smallest sizes; write nothing")
+    return options
 
 
 def medians(calls, rounds):
-    """Times calls that take turns, so that a slow minute of the machine falls on all of them.
+    """Times calls in alternation, so that a slow minute of the machine affects all of them.
 
     Args:
-        calls: {name: function without arguments, which returns when its work is done}.
-        rounds: how often each is timed, after three calls that are not.
+        calls: {name: function without arguments that returns when its work is done}.
+        rounds: number of timed calls of each, after three calls that are not timed.
 
     Returns:
         {name: median in milliseconds}.
@@ -47,48 +47,51 @@ def medians(calls, rounds):
 
 
 def worker(python, module, *arguments):
-    """What `python -m module arguments` prints last, as JSON; None where the peer is not installed."""
-    words = [a if isinstance(a, str) else json.dumps(a) for a in arguments]
-    command = [python or sys.executable, "-m", module, *words]
+    """Runs `python -m module arguments`; returns its last line, parsed as JSON.
+
+    Returns None if a library that the module imports is not installed.
+    """
+    arguments = [a if isinstance(a, str) else json.dumps(a) for a in arguments]
+    command = [python or sys.executable, "-m", module, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=README.parents[1])
+        process = subprocess.run(command, capture_output=True, text=True, cwd=README.parents[1])
     except OSError as error:
         sys.exit(f"--torch-python {python}: {error.strerror}")
-    if "ModuleNotFoundError" in done.stderr:
+    if "ModuleNotFoundError" in process.stderr:
         return None
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{process.stderr}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def publish(name, tables, measured, options):
-    """Prints the tables, and unless it is a dry run, puts them into the README and keeps what was measured.
+    """Prints the tables; writes them to the README, and the result to results/<name>.json.
 
-    Nothing is kept where a peer is missing that was measured before, for it was not installed.
+    Nothing is written in a dry run, or if the recorded result has a library that is missing now.
 
     Args:
-        name: of the benchmark: results/<name>.json.
-        tables: function of what was measured: {place: table}, for the README's comments
-            `<!-- place -->` and `<!-- /place -->`.
-        measured: what was measured; with --tables, what results/<name>.json has is taken instead.
-        options: of `parser`.
+        name: name of the benchmark.
+        tables: function of the result that returns {place: table}, for the comments
+            `<!-- place -->` and `<!-- /place -->` of the README.
+        measured: the result; with --tables, results/<name>.json is read instead.
+        options: the options of `parser`.
     """
     path = RESULTS / f"{name}.json"
     if options.tables:
         measured = read_json(path)
-    made = tables(measured)
-    for place, table in made.items():
+    new_tables = tables(measured)
+    for place, table in new_tables.items():
         print(f"\n{place}\n{table}", end="")
     if options.dry_run:
         return
-    before, now = path.read_text() if path.exists() else "", json.dumps(measured)
-    missing = [peer for peer in PEERS if peer in before and peer not in now]
+    old, new = path.read_text() if path.exists() else "", json.dumps(measured)
+    missing = [peer for peer in PEERS if peer in old and peer not in new]
     if missing:
-        print(f"\nnot kept, for it lacks what was measured before: {', '.join(missing)}")
+        print(f"\nnot written: the recorded result also has {', '.join(missing)}")
         return
     path.parent.mkdir(exist_ok=True)
     write_json(path, measured)
     text = README.read_text(encoding="utf-8")
-    for place, table in made.items():
+    for place, table in new_tables.items():
         text = put(text, place, table)
     README.write_text(text, encoding="utf-8")

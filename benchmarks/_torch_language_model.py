@@ -1,10 +1,10 @@
-"""PyTorch's word_language_model as a train step, in a process of its own: prints its milliseconds.
+"""Times a training step of PyTorch's word_language_model; prints the milliseconds.
 
 python -m benchmarks._torch_language_model ROUNDS BATCH WINDOW UNITS VOCABULARY
 
-The model and the step are those of pytorch/examples/word_language_model with its flags `--tied`,
+The model and the step are those of pytorch/examples/word_language_model with the flags `--tied`,
 `--emsize` and `--nhid`: embedding, dropout, nn.LSTM of two layers, dropout, tied softmax; gradients
-cut to 0.25; plain SGD by hand.
+clipped to a norm of 0.25; plain SGD without an optimizer class.
 """
 
 import json

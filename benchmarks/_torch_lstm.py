@@ -1,4 +1,4 @@
-"""PyTorch's nn.LSTM, in a process of its own: prints [train ms, inference ms] for each shape.
+"""Times nn.LSTM of PyTorch; prints [milliseconds of training, of inference] for each shape.
 
 python -m benchmarks._torch_lstm ROUNDS '[[20, 35, 200, 200]]'
 """
@@ -24,7 +24,7 @@ def median(call, rounds):
 
 def main():
     rounds, shapes = map(json.loads, sys.argv[1:])
-    answer = []
+    times = []
     for batch, steps, inputs, units in shapes:
         layer = torch.nn.LSTM(inputs, units, batch_first=True)
         x = torch.randn(batch, steps, inputs, requires_grad=True)
@@ -39,8 +39,8 @@ def main():
             with torch.no_grad():
                 layer(x)
 
-        answer.append([median(train, rounds), median(infer, rounds)])
-    print(json.dumps(answer))
+        times.append([median(train, rounds), median(infer, rounds)])
+    print(json.dumps(times))
 
 
 if __name__ == "__main__":

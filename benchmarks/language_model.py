@@ -1,10 +1,10 @@
-"""Training of the language model beside PyTorch's word_language_model, at the same sizes.
+"""Compares the training speed of the language model with PyTorch's word_language_model.
 
     python -m benchmarks.language_model [--torch-python PYTHON]
 
-Random tokens of as many words as PTB (10,000) and WikiText-2 have (33,278); two layers, tied softmax,
-dropout 0.2, plain SGD for both. Ours is the app's own model, by Keras's own train step. The order is
-PyTorch, ours, PyTorch; the table is in README.md.
+Both have the same sizes: two layers, tied softmax, dropout 0.2, plain SGD. The text is random, with the
+vocabulary sizes of PTB (10,000) and WikiText-2 (33,278). Our model is that of the app, trained by Keras's
+train step. PyTorch is measured before and after it. The table is in README.md.
 """
 
 import statistics
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from apps.language_model.config import Config
+from apps.language_model.data import Assets
 from apps.language_model.model import build
 from shared import results
 from shared.data.batching import windows
@@ -29,17 +30,17 @@ SIZES = [  # batch, window, units, vocabulary
     (20, 35, 650, 10_000),
     (20, 35, 200, 33_278),
 ]
-OURS = {  # the column of the table, and what makes it
+MODELS = {  # column of the table: settings
     "peephole_lstm": {"cell": "peephole_lstm"},
     "lstm": {"cell": "lstm"},
-    "peephole_lstm, softmax of 1,000": {"cell": "peephole_lstm", "sampled_softmax": 1000},
+    "peephole_lstm, sampled softmax of 1,000": {"cell": "peephole_lstm", "sampled_softmax": 1000},
 }
 
 
 def train_step(batch, window, units, vocabulary, **settings):
-    """A function that takes one step of the app's model on random tokens."""
+    """Returns a function that trains the app's model for one step on random tokens."""
     config = Config(**settings, num_layers=2, units=units, dropout=0.2, batch_size=batch)
-    model = build(config, types.SimpleNamespace(size=vocabulary))
+    model = build(config, Assets(types.SimpleNamespace(size=vocabulary)))
     model.compile(
         keras.optimizers.SGD(0.01, global_clipnorm=0.25),
         keras.losses.SparseCategoricalCrossentropy(
@@ -47,23 +48,23 @@ def train_step(batch, window, units, vocabulary, **settings):
         ),
     )
     ids = np.random.default_rng(0).integers(0, vocabulary, batch * window * 4)
-    data = windows(ids, batch, window)(0)
-    model.fit(data, verbose=0, shuffle=False)
-    batches = iter(data.repeat())
+    dataset = windows(ids, batch, window)(0)
+    model.fit(dataset, verbose=0, shuffle=False)
+    batches = iter(dataset.repeat())
     return lambda: tf.nest.map_structure(np.asarray, model.train_function(batches))
 
 
 def measure(options):
-    """A row for each size."""
+    """Returns the result, with a row for each size."""
     rows = []
     for size in [(2, 3, 4, 1001)] if options.dry_run else SIZES:
         rounds = 1 if options.dry_run else max(10, 4000 // size[2])
-        words = rounds, *size
-        peer = lambda words=words: _timing.worker(  # noqa: E731
-            options.torch_python, "benchmarks._torch_language_model", *words
+        arguments = rounds, *size
+        peer = lambda arguments=arguments: _timing.worker(  # noqa: E731
+            options.torch_python, "benchmarks._torch_language_model", *arguments
         )
         before = peer()
-        steps = {name: train_step(*size, **settings) for name, settings in OURS.items()}
+        steps = {name: train_step(*size, **settings) for name, settings in MODELS.items()}
         times = _timing.medians(steps, rounds)
         if before:
             times["word_language_model"] = statistics.mean([before, peer()])
@@ -74,14 +75,14 @@ def measure(options):
 
 def main(argv=None):
     parser = _timing.parser("benchmarks.language_model")
-    parser.add_argument("--torch-python", help="a Python that has torch")
+    parser.add_argument("--torch-python", help="a Python interpreter with torch")
     options = parser.parse_args(argv)
     measured = None if options.tables else measure(options)
     _timing.publish("language_model", tables, measured, options)
 
 
 def tables(measured):
-    """Tokens a second: {place in README.md: table}."""
+    """Returns {place in README.md: table}: tokens per second."""
     rows = measured["rows"]
     names = [name for name in rows[0] if name != "size"]
     body = [
@@ -91,7 +92,7 @@ def tables(measured):
         )
         for row in rows
     ]
-    return {"language_model": results.table(["batch, window, units, words", *names], body)}
+    return {"language_model": results.table(["batch, window, units, vocabulary", *names], body)}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""A translation model's speed: sentences a second of each beam, target tokens a second of its training.
+"""Measures the speed of a translation model, in decoding with each beam width and in training.
 
-    python -m benchmarks.machine_translation                    # of `default`, when it is exported
+    python -m benchmarks.machine_translation                    # the exported preset `default`
     python -m benchmarks.machine_translation --model saved_models/NAME --data-dir DIR
 
-The sentences are the first of the test pairs, and beside the speed of a beam stands its quality, of all test
-pairs, as the model card has it. Training begins at random weights. The tables are in README.md.
+The sentences are the first test sentences. The quality of each beam width is that of all test pairs, from
+the model card. Training starts from random weights. The tables are in README.md.
 """
 
+import dataclasses
 import pathlib
 import statistics
 import tempfile
@@ -20,6 +21,7 @@ from apps.machine_translation.config import Config
 from apps.machine_translation.model import SmoothedCrossentropy, build
 from apps.machine_translation.serve import N_BEST
 from shared import results
+from shared.cli import config_from
 from shared.serving.clients import SavedModelClient
 from shared.serving.export import card_of
 from shared.training.provenance import hardware, versions
@@ -28,66 +30,95 @@ from . import _timing
 
 ROUNDS, BATCHES = 7, 40
 SENTENCES, COMPARED = 64, 1000
-REQUESTS = 1, 32  # sentences in one
+BATCH_SIZES = 1, 32  # sentences per request
 
 
-def decoding(client, sentences, beams, rounds):
-    """Sentences a second of each beam: {beam: {sentences in a request: rate}}."""
+def decoding(client, sentences, signatures, rounds):
+    """Measures sentences per second.
 
-    def translate(signature, batch):
-        for begin in range(0, len(sentences), batch):
-            client.predict(signature, sentences[begin : begin + batch])
+    Args:
+        client: `SavedModelClient`.
+        sentences: list of strings.
+        signatures: {beam width: name of the signature}.
+        rounds: number of timed calls.
+
+    Returns:
+        {beam width: {sentences per request: sentences per second}}.
+    """
+
+    def translate(signature, batch_size):
+        for begin in range(0, len(sentences), batch_size):
+            client.predict(signature, sentences[begin : begin + batch_size])
 
     calls = {
-        (beam, batch): lambda s=signature, b=batch: translate(s, b)
-        for beam, signature in beams.items()
-        for batch in REQUESTS
+        (beam_width, batch_size): lambda s=signature, b=batch_size: translate(s, b)
+        for beam_width, signature in signatures.items()
+        for batch_size in BATCH_SIZES
     }
-    times = _timing.medians(calls, rounds)
-    rate = lambda beam, batch: 1e3 * len(sentences) / times[beam, batch]  # noqa: E731
-    return {beam: {str(batch): rate(beam, batch) for batch in REQUESTS} for beam in beams}
+    rates = {
+        key: 1e3 * len(sentences) / time for key, time in _timing.medians(calls, rounds).items()
+    }
+    return {
+        beam_width: {str(size): rates[beam_width, size] for size in BATCH_SIZES}
+        for beam_width in signatures
+    }
 
 
-def alone_and_together(client, sentences):
-    """How many translations are the same alone as in requests of 32, and how far scores are apart."""
-    apart, same = 0.0, 0
+def single_and_batched(client, sentences):
+    """Compares the translations of single requests with those of requests of 32 sentences.
+
+    Returns:
+        a dict: number of `sentences`; number of `equal` translations; `max_score_difference`.
+    """
+    equal, difference = 0, 0.0
     for begin in range(0, len(sentences), 32):
-        some = sentences[begin : begin + 32]
-        together = client.predict("serving_default", some)
-        for i, sentence in enumerate(some):
-            alone = client.predict("serving_default", [sentence])
-            same += alone["outputs"][0] == together["outputs"][i]
-            apart = max(apart, abs(float(alone["score"][0] - together["score"][i])))
-    return {"sentences": len(sentences), "same": same, "scores_apart": apart}
+        batch = sentences[begin : begin + 32]
+        batched = client.predict("serving_default", batch)
+        for i, sentence in enumerate(batch):
+            single = client.predict("serving_default", [sentence])
+            equal += single["outputs"][0] == batched["outputs"][i]
+            difference = max(difference, abs(float(single["score"][0] - batched["score"][i])))
+    return {"sentences": len(sentences), "equal": equal, "max_score_difference": difference}
 
 
-def training(config, batches, rounds):
-    """Milliseconds of a step, and of the input pipeline for it; tokens of the translation a second.
+def training(config, splits, count, rounds):
+    """Measures a training step and the input pipeline, each by itself.
 
-    The steps take turns over the same batches, of all lengths, which are made before.
+    The steps use cached batches of all lengths.
+
+    Args:
+        config: Config of the model.
+        splits: {name: `Split`}.
+        count: number of batches.
+        rounds: number of timed passes over the batches.
+
+    Returns:
+        a dict: `batch_size`; `step_ms` and `input_ms`, milliseconds per batch; `tokens_per_second`, target
+        tokens.
     """
     with tempfile.TemporaryDirectory() as folder:
-        train, _, *vocabularies = data.load(config, folder)
-    model = build(config, *vocabularies)
+        assets = data.build_assets(config, splits["train"], folder)
+    train, _ = data.load(config, splits, assets)
+    model = build(config, assets)
     model.compile(
         keras.optimizers.AdamW(1e-4, global_clipnorm=config.clip_norm),
         SmoothedCrossentropy(config.label_smoothing),
     )
-    made, fresh = train(0).take(batches).cache(), train(1).take(batches)
-    weights = [weights.numpy() for *_, weights in made]
-    model.fit(made, verbose=0, shuffle=False)
+    cached, uncached = train(0).take(count).cache(), train(1).take(count)
+    weights = [weights.numpy() for *_, weights in cached]
+    model.fit(cached, verbose=0, shuffle=False)
 
     def steps():
-        of_one = iter(made)
+        batches = iter(cached)
         for _ in weights:
-            logs = model.train_function(of_one)
+            logs = model.train_function(batches)
         tf.nest.map_structure(np.asarray, logs)
 
-    times = _timing.medians({"step": steps, "input": lambda: list(fresh)}, rounds)
+    times = _timing.medians({"step": steps, "input": lambda: list(uncached)}, rounds)
     times = {name: t / len(weights) for name, t in times.items()}
     tokens = statistics.mean(float(w.sum()) for w in weights)
     return {
-        "batch": config.batch_size,
+        "batch_size": config.batch_size,
         "step_ms": times["step"],
         "input_ms": times["input"],
         "tokens_per_second": 1e3 * tokens / times["step"],
@@ -95,34 +126,38 @@ def training(config, batches, rounds):
 
 
 def measure(options):
-    """What `--model` is, and its speed."""
+    """Returns the result of the model in `--model`."""
     card = card_of(options.model, data.__package__)
-    config = Config(**{**card["config"], "data_dir": options.data_dir})
+    config = config_from(Config, card["config"], options.model)
+    config = dataclasses.replace(config, data_dir=tuple(options.data_dir))
     rounds, batches, count, compared = ROUNDS, BATCHES, SENTENCES, COMPARED
     if options.dry_run:
         rounds, batches, count, compared = 1, 2, 2, 2
-    sentences = [source for source, _ in data.examples(config, "test")]
+    splits = data.splits(config)
+    sentences = [source for source, _ in splits["test"]]
     client = SavedModelClient(options.model)
-    beams = {1: "greedy", config.beam_width: "serving_default", N_BEST: "n_best"}
-    rates = decoding(client, sentences[:count], beams, rounds)
+    signatures = {1: "greedy", config.beam_width: "serving_default", N_BEST: "n_best"}
+    rates = decoding(client, sentences[:count], signatures, rounds)
     return {
         "hardware": hardware(),
         "versions": versions(),
         "preset": card["preset"],
         "parameters": card["parameters"],
         "decoding": [
-            {**figures, "sentences_per_second": rates[figures["beam"]]}
+            {**figures, "sentences_per_second": rates[figures["beam_width"]]}
             for figures in card["test"]["beams"]
         ],
-        "alone_and_together": alone_and_together(client, sentences[:compared]),
-        "training": training(config, batches, rounds),
+        "single_and_batched": single_and_batched(client, sentences[:compared]),
+        "training": training(config, splits, batches, rounds),
     }
 
 
 def main(argv=None):
     parser = _timing.parser("benchmarks.machine_translation")
     parser.add_argument("--model", type=pathlib.Path, default="saved_models/machine_translation")
-    parser.add_argument("--data-dir", default="", help="where it was trained from files")
+    parser.add_argument(
+        "--data-dir", nargs="+", default=[], help="folders with the data of the model"
+    )
     options = parser.parse_args(argv)
     if not options.tables and not options.model.is_dir():
         print(f"skipped: no {options.model}; train and export it first, or name another --model")
@@ -132,32 +167,31 @@ def main(argv=None):
 
 
 def tables(measured):
-    """Decoding and training: {place in README.md: table}."""
+    """Returns {place in README.md: table}: decoding and training."""
     model = f"`{measured['preset']}`, {measured['parameters'] / 1e6:.2f} M"
     decoded = [
         (
             model,
-            row["beam"],
+            row["beam_width"],
             row["bleu_lowercase"],
             row["exact_match"],
             *(f"{rate:.1f}" for rate in row["sentences_per_second"].values()),
         )
         for row in measured["decoding"]
     ]
-    alone, t = measured["alone_and_together"], measured["training"]
-    said = (
-        f"\nOf {alone['sentences']:,} sentences, {alone['same']:,} have the same translation alone as among "
-        f"32; their scores differ by {alone['scores_apart']:.0e} at most.\n"
+    same, step = measured["single_and_batched"], measured["training"]
+    note = (
+        f"\n{same['equal']:,} of {same['sentences']:,} sentences have the same translation in a request of 1 "
+        f"and in a request of 32. Their scores differ by at most {same['max_score_difference']:.0e}.\n"
     )
-    share = f"{t['input_ms']:.2f} ({100 * t['input_ms'] / t['step_ms']:.1f} %)"
-    trained = [
-        (model, t["batch"], f"{t['step_ms']:.1f}", share, f"{t['tokens_per_second']:,.0f}"),
-    ]
-    columns = ["model", "batch", "step, ms", "its input, ms", "target tokens a second"]
-    rates = [f"sentences a second, {batch} in a request" for batch in REQUESTS]
-    names = ["model", "beam", "BLEU, lower case", "right to the letter, %", *rates]
+    share = f"{step['input_ms']:.2f} ({100 * step['input_ms'] / step['step_ms']:.1f} %)"
+    rate = f"{step['tokens_per_second']:,.0f}"
+    trained = [(model, step["batch_size"], f"{step['step_ms']:.1f}", share, rate)]
+    columns = ["model", "batch size", "step, ms", "input pipeline, ms", "target tokens per second"]
+    rates = [f"sentences per second, {size} per request" for size in BATCH_SIZES]
+    names = ["model", "beam width", "BLEU, lower case", "exact match, %", *rates]
     return {
-        "machine_translation": results.table(names, decoded) + said,
+        "machine_translation": results.table(names, decoded) + note,
         "machine_translation_training": results.table(columns, trained),
     }
 

@@ -1,12 +1,12 @@
-"""The recurrent layers against each other, against PyTorch and against onnxruntime, on this machine.
+"""Compares the speed of `PeepholeLSTM` with other Keras layers, PyTorch and onnxruntime.
 
     python -m benchmarks.peephole_lstm                          # measures, prints, writes results/
-    python -m benchmarks.peephole_lstm --torch-python PYTHON    # PyTorch is installed elsewhere
-    python -m benchmarks.peephole_lstm --tables                 # the tables of the README again
+    python -m benchmarks.peephole_lstm --torch-python PYTHON    # uses PyTorch of another Python
+    python -m benchmarks.peephole_lstm --tables                 # only writes the tables again
 
-A train step is a forward and a backward pass of one layer: the gradients of x and of all weights.
-Inference is a call of an exported SavedModel. Shapes are batch, time, input, units. The rest is in
-README.md.
+A training step is a forward and a backward pass of one layer, with the gradients of x and of all weights.
+Inference is a call of an exported SavedModel. Shapes are (batch, time, input, units). README.md has the
+details.
 """
 
 import argparse
@@ -48,7 +48,7 @@ LAYERS = {
 
 
 def rounds_of(shape):
-    """More for what is short: about as many seconds for each shape."""
+    """Returns the number of rounds: each shape takes about the same total time."""
     batch, steps, inputs, units = shape
     if units < 10:  # a dry run
         return 1
@@ -56,8 +56,8 @@ def rounds_of(shape):
     return int(np.clip(4 / seconds, 10, 100))
 
 
-def train_step(layer, shape, **given):
-    """A function that takes one train step of a layer, and waits for the gradients."""
+def train_step(layer, shape, **call_arguments):
+    """Returns a function that computes one training step of a layer and waits for the gradients."""
     batch, steps, inputs, units = shape
     x, dy = tf.random.normal([batch, steps, inputs]), tf.random.normal([batch, steps, units])
     layer.build(x.shape)
@@ -67,14 +67,14 @@ def train_step(layer, shape, **given):
     def step(x, dy):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = layer(x, training=True, **given)
+            y = layer(x, training=True, **call_arguments)
         return tape.gradient(y, [x, *[w.value for w in weights]], output_gradients=dy)
 
     return lambda: [g.numpy() for g in step(x, dy)]
 
 
 def exported(layer, shape, folder):
-    """A function that asks the layer's SavedModel, and waits for the answer."""
+    """Returns a function that calls the SavedModel of the layer and waits for the output."""
     batch, steps, inputs, _ = shape
     layer.build((batch, steps, inputs))
     archive = keras.export.ExportArchive()
@@ -88,7 +88,10 @@ def exported(layer, shape, folder):
 
 
 def products(shape, train):
-    """The matrix products of a step and nothing else, the recurrent ones in a loop under XLA."""
+    """Returns a function that computes only the matrix products of a step.
+
+    The recurrent products are in a loop that is compiled by XLA.
+    """
     batch, steps, inputs, units = shape
     x, h = tf.random.normal([batch * steps, inputs]), tf.random.normal([batch, units])
     W, U = tf.random.normal([inputs, 4 * units]), tf.random.normal([units, 4 * units])
@@ -109,18 +112,18 @@ def products(shape, train):
     )
 
     @tf.function
-    def all_of_them(x, h, W, U, z, dz, hs):
-        made = [tf.matmul(x, W), forward(h, U)]
+    def step(x, h, W, U, z, dz, hs):
+        outputs = [tf.matmul(x, W), forward(h, U)]
         if train:
-            made += [backward(z, U), tf.matmul(dz, W, transpose_b=True)]
-            made += [tf.matmul(a, dz, transpose_a=True) for a in (x, hs)]
-        return [m[0, 0] for m in made]
+            outputs += [backward(z, U), tf.matmul(dz, W, transpose_b=True)]
+            outputs += [tf.matmul(a, dz, transpose_a=True) for a in (x, hs)]
+        return [output[0, 0] for output in outputs]
 
-    return lambda: [m.numpy() for m in all_of_them(x, h, W, U, z, dz, hs)]
+    return lambda: [output.numpy() for output in step(x, h, W, U, z, dz, hs)]
 
 
-def at(shape, options):
-    """All that is measured at one shape: {"train": {layer: ms}, "inference": {layer: ms}}."""
+def measure_shape(shape, options):
+    """Returns {"shape": shape, "train": {layer: ms}, "inference": {layer: ms}}."""
     rounds = rounds_of(shape)
 
     def torch():
@@ -149,10 +152,10 @@ def at(shape, options):
 
 
 def growth(shapes_of, options):
-    """Milliseconds of a train step along each axis: {"T": [{"shape", layer: ms, ...}, ...], ...}."""
-    answer = {}
+    """Times training steps along each axis; returns {"T": [{"shape", layer: ms, ...}, ...], ...}."""
+    rows = {}
     for axis, shapes in shapes_of.items():
-        answer[axis] = []
+        rows[axis] = []
         for shape in shapes:
             names = list(LAYERS)[:2]
             steps = {
@@ -163,13 +166,13 @@ def growth(shapes_of, options):
             torch = _timing.worker(options.torch_python, "benchmarks._torch_lstm", rounds, [shape])
             if torch:
                 row["torch.nn.LSTM"] = torch[0][0]
-            answer[axis].append({"shape": shape, **row})
+            rows[axis].append({"shape": shape, **row})
             print(f"{axis} {shape}: {_peephole_lstm_report.line(row)}", flush=True)
-    return answer
+    return rows
 
 
 def extras(shape):
-    """A train step with a mask, dropout, or an initial state, in units of one without."""
+    """Returns {option: time of a training step, relative to that without options}."""
     batch, steps, _, units = shape
     lengths = np.random.default_rng(0).integers(steps // 2, steps + 1, batch)
     state = [tf.random.normal([batch, units])] * 2
@@ -185,7 +188,7 @@ def extras(shape):
 
 
 def cores(shape):
-    """How many cores a train step keeps busy: {"one layer": 1.8, "two layers": ..., ...}."""
+    """Returns how many cores a training step uses, {"one layer": 1.8, "two layers": ..., ...}."""
     units = shape[3]
     layer = lambda: PeepholeLSTM(units, return_sequences=True)  # noqa: E731
     models = {
@@ -193,19 +196,24 @@ def cores(shape):
         "two layers": keras.Sequential([layer(), layer()]),
         "bidirectional": keras.layers.Bidirectional(layer(), merge_mode="sum"),
     }
-    answer = {}
+    cores_of = {}
     for name, model in models.items():
         step = train_step(model, shape)
         step()
         wall, busy = time.perf_counter(), time.process_time()
         for _ in range(rounds_of(shape)):
             step()
-        answer[name] = (time.process_time() - busy) / (time.perf_counter() - wall)
-    return answer
+        cores_of[name] = (time.process_time() - busy) / (time.perf_counter() - wall)
+    return cores_of
 
 
 def once(name, shape):
-    """In a process of its own: seconds to the first step and to one of another length, and memory."""
+    """Measures the first steps and the memory of a layer; called in a new process.
+
+    Returns:
+        a dict: `first`, `other length` and `again`, the seconds of the first step, of the first step with
+        another length, and of the next step with that length; `MB`, memory of training.
+    """
     layer = LAYERS[name](shape[3], return_sequences=True)
     x, layer_inputs = tf.random.normal(shape[:3]), shape[2]
     layer.build(x.shape)
@@ -217,7 +225,7 @@ def once(name, shape):
             y = tf.reduce_sum(layer(x, training=True))
         return tape.gradient(y, weights)
 
-    begun = peak()
+    peak_before = peak()
     seconds = []
     for example in x, x[:, 1:], x[:, 1:]:
         start = time.perf_counter()
@@ -229,47 +237,53 @@ def once(name, shape):
         "first": seconds[0],
         "other length": seconds[1],
         "again": seconds[2],
-        "MB": (peak() - begun) / 1e3,
+        "MB": (peak() - peak_before) / 1e3,
     }
 
 
+def first_steps(name, shape, options):
+    """Returns the result of `once` from a new process; in a dry run, from this one."""
+    if options.dry_run:
+        return once(name, shape)
+    arguments = ["--once", name, list(shape)]
+    return _timing.worker(sys.executable, "benchmarks.peephole_lstm", *arguments)
+
+
 def peak():
-    """The most memory that this process has had, in kB. `getrusage` would count its parent's too."""
+    """Returns the peak memory of this process in kB; `getrusage` would include its parent."""
     status = pathlib.Path("/proc/self/status")
     if not status.exists():
-        sys.exit("memory is read from /proc/self/status, which only Linux has")
+        sys.exit("the memory is read from /proc/self/status, which only exists on Linux")
     return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
 
 
 def measure(options):
-    """All of it."""
-    shapes, several = SHAPES, (SHAPES[0], SHAPES[2])
-    grown = GROWTH
+    """Returns the complete result."""
+    shapes, some_shapes = SHAPES, (SHAPES[0], SHAPES[2])
+    growth_shapes = GROWTH
     if options.dry_run:
-        shapes = several = [(2, 3, 4, 5)]
-        grown = dict.fromkeys(GROWTH, shapes)
+        shapes = some_shapes = [(2, 3, 4, 5)]
+        growth_shapes = {"T": shapes}
     measured = {"hardware": hardware(), "versions": versions(), "shapes": []}
     for shape in shapes:
-        measured["shapes"].append(at(shape, options))
+        measured["shapes"].append(measure_shape(shape, options))
         print(shape, *_peephole_lstm_report.lines(measured["shapes"][-1]), sep="\n  ", flush=True)
+    names = list(LAYERS)[: 1 if options.dry_run else None]
     measured["once"] = {
-        name: {
-            str(shape): _timing.worker(
-                sys.executable, "benchmarks.peephole_lstm", "--once", name, list(shape)
-            )
-            for shape in several
-        }
-        for name in list(LAYERS)[: 1 if options.dry_run else None]
+        name: {str(shape): first_steps(name, shape, options) for shape in some_shapes}
+        for name in names
     }
-    measured["extras"] = {str(shape): extras(shape) for shape in several}
-    measured["cores"] = {str(shape): cores(shape) for shape in several}
-    measured["growth"] = growth(grown, options)
+    measured["extras"] = {str(shape): extras(shape) for shape in some_shapes}
+    measured["cores"] = {str(shape): cores(shape) for shape in some_shapes}
+    measured["growth"] = growth(growth_shapes, options)
     return measured
 
 
 def main(argv=None):
     parser = _timing.parser("benchmarks.peephole_lstm")
-    parser.add_argument("--torch-python", help="a Python that has torch, onnx and onnxruntime")
+    parser.add_argument(
+        "--torch-python", help="a Python interpreter with torch, onnx and onnxruntime"
+    )
     parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.once:

@@ -1,60 +1,61 @@
-"""The speed of pinyin models: milliseconds a sentence alone, sentences a second in requests of 64; and
-milliseconds a syllable of those that go along as one types.
+"""Measures the speed of pinyin models: of sentences, alone and in batches, and of single syllables.
 
-    python -m benchmarks.pinyin_conversion                    # of `default`, when it is exported
+    python -m benchmarks.pinyin_conversion                    # the exported preset `default`
     python -m benchmarks.pinyin_conversion --data-dir DIR --model FOLDER ...
 
-The sentences are taken evenly from the test sentences, with a space after each syllable and without. The
-table is in README.md.
+The sentences are spread evenly over the test sentences, and are measured with and without spaces between
+syllables. Single syllables are measured if the model has the signature `step`. The table is in README.md.
 """
 
+import dataclasses
 import pathlib
 import statistics
 import time
 
 import numpy as np
 
-from apps.pinyin_conversion import evaluate
+from apps.pinyin_conversion import data, evaluate
 from apps.pinyin_conversion.config import Config
 from shared import results
+from shared.cli import config_from
 from shared.serving.clients import SavedModelClient
 from shared.serving.export import card_of
 from shared.training.provenance import hardware, versions
 
 from . import _timing
 
-ROUNDS, SENTENCES, TOGETHER, TYPED = 5, 512, 64, 64
+ROUNDS, SENTENCES, BATCH_SIZE, TYPED_SENTENCES = 5, 512, 64, 64
 
 
-def alone(client, forms):
-    """Milliseconds of each sentence by itself; forms take turns: {form: list}."""
-    times = {name: [] for name in forms}
-    for row in zip(*forms.values(), strict=True):
-        for name, text in zip(forms, row, strict=True):
+def single_requests(client, inputs):
+    """Times each sentence in a request of its own; returns {form of the input: milliseconds}."""
+    times = {name: [] for name in inputs}
+    for row in zip(*inputs.values(), strict=True):
+        for name, text in zip(inputs, row, strict=True):
             start = time.perf_counter()
             client.predict("serving_default", [text])
             times[name].append(1e3 * (time.perf_counter() - start))
     return times
 
 
-def together(client, forms, rounds):
-    """Sentences a second in requests of `TOGETHER`, {form: rate}."""
+def batches(client, inputs, rounds):
+    """Measures requests of `BATCH_SIZE` sentences; returns {form of the input: sentences per second}."""
 
     def convert(texts):
-        for begin in range(0, len(texts), TOGETHER):
-            client.predict("serving_default", texts[begin : begin + TOGETHER])
+        for begin in range(0, len(texts), BATCH_SIZE):
+            client.predict("serving_default", texts[begin : begin + BATCH_SIZE])
 
-    calls = {name: lambda texts=texts: convert(texts) for name, texts in forms.items()}
+    calls = {name: lambda texts=texts: convert(texts) for name, texts in inputs.items()}
     times = _timing.medians(calls, rounds)
-    return {name: 1e3 * len(texts) / times[name] for name, texts in forms.items()}
+    return {name: 1e3 * len(texts) / times[name] for name, texts in inputs.items()}
 
 
-def typed(client, texts):
-    """Milliseconds of each syllable but the first, one after the other as one types them."""
+def typed_syllables(client, texts):
+    """Times each syllable after the first, one request per syllable; returns milliseconds."""
     times = []
-    for first, *rest in map(str.split, texts):
+    for first, *others in map(str.split, texts):
         state = client.predict("start", [first])["state"]
-        for syllable in rest:
+        for syllable in others:
             start = time.perf_counter()
             state = client.predict("step", [syllable], state=state, chosen="")["state"]
             times.append(1e3 * (time.perf_counter() - start))
@@ -62,7 +63,7 @@ def typed(client, texts):
 
 
 def measure(options):
-    """What each `--model` is, and its speed."""
+    """Returns the result of each model in `--model`."""
     return {
         "hardware": hardware(),
         "versions": versions(),
@@ -71,25 +72,28 @@ def measure(options):
 
 
 def measure_one(folder, options):
-    """What the model in `folder` is, and its speed."""
+    """Returns the result of the model in `folder`."""
     card = card_of(folder, evaluate.__package__)
-    config = Config(**{**card["config"], "data_dir": options.data_dir})
+    config = config_from(Config, card["config"], folder)
+    config = dataclasses.replace(config, data_dir=tuple(options.data_dir))
     rounds, count = (1, 4) if options.dry_run else (ROUNDS, SENTENCES)
-    _, apart, _ = evaluate.test_sentences(config)
-    apart = apart[:: max(1, len(apart) // count)][:count]
-    forms = {"with spaces": apart, "without spaces": [text.replace(" ", "") for text in apart]}
+    _, separated, _ = evaluate.test_sentences(config, data.splits(config))
+    separated = separated[:: max(1, len(separated) // count)][:count]
+    unseparated = [text.replace(" ", "") for text in separated]
+    inputs = {"with spaces": separated, "without spaces": unseparated}
     client = SavedModelClient(folder)
-    rates = together(client, forms, rounds)
-    times = alone(client, forms)
+    rates = batches(client, inputs, rounds)
+    times = single_requests(client, inputs)
     if "step" in client.signatures:
-        times["a syllable, as typed"] = typed(client, apart[:: max(1, count // TYPED)])
+        typed = separated[:: max(1, count // TYPED_SENTENCES)]
+        times["one syllable, typed"] = typed_syllables(client, typed)
     return {
         "preset": card["preset"],
         "parameters": card["parameters"],
         "sentences": count,
-        "syllables": statistics.mean(len(text.split()) for text in apart),
-        "beam": config.beam_width,
-        "milliseconds": {form: np.percentile(t, [50, 90]).tolist() for form, t in times.items()},
+        "syllables": statistics.mean(len(text.split()) for text in separated),
+        "beam_width": config.beam_width,
+        "milliseconds": {name: np.percentile(t, [50, 90]).tolist() for name, t in times.items()},
         "sentences_per_second": rates,
     }
 
@@ -98,7 +102,9 @@ def main(argv=None):
     parser = _timing.parser("benchmarks.pinyin_conversion")
     model = pathlib.Path("saved_models/pinyin_conversion")
     parser.add_argument("--model", type=pathlib.Path, nargs="+", default=[model])
-    parser.add_argument("--data-dir", default="", help="where they were trained from files")
+    parser.add_argument(
+        "--data-dir", nargs="+", default=[], help="folders with the data of the models"
+    )
     options = parser.parse_args(argv)
     missing = [folder for folder in options.model if not folder.is_dir()]
     if missing and not options.tables:
@@ -109,21 +115,21 @@ def main(argv=None):
 
 
 def tables(measured):
-    """{place in README.md: table}."""
+    """Returns {place in README.md: table}."""
     names = [
-        "model", "beam", "pinyin", "median, ms", "90th percentile, ms",
-        f"sentences a second, {TOGETHER} in a request",
+        "model", "beam width", "pinyin", "median, ms", "90th percentile, ms",
+        f"sentences per second, {BATCH_SIZE} per request",
     ]  # fmt: skip
     rows = []
     for model in measured["models"]:
-        name = f"`{model['preset']}`, {model['parameters'] / 1e6:.2f} M"
-        rates = {form: f"{rate:,.0f}" for form, rate in model["sentences_per_second"].items()}
-        for form, times in model["milliseconds"].items():
+        title = f"`{model['preset']}`, {model['parameters'] / 1e6:.2f} M"
+        rates = {name: f"{rate:,.0f}" for name, rate in model["sentences_per_second"].items()}
+        for name, times in model["milliseconds"].items():
             ms = [f"{t:.1f}" for t in times]
-            rows.append((name, model["beam"], form, *ms, rates.get(form, "")))
+            rows.append((title, model["beam_width"], name, *ms, rates.get(name, "")))
     first = measured["models"][0]
-    said = f"\nOf {first['sentences']} test sentences, {first['syllables']:.1f} syllables each.\n"
-    return {"pinyin_conversion": results.table(names, rows) + said}
+    note = f"\n{first['sentences']} test sentences with {first['syllables']:.1f} syllables on average.\n"
+    return {"pinyin_conversion": results.table(names, rows) + note}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from shared.layers.seeds import derive_seeds
 from shared.layers.tied_embedding import TiedEmbedding
 
 
-def build(config, vocabulary):
+def build(config, assets):
     """Builds the model that predicts each token from the tokens before it.
 
         x = dropout(E[w])                  w: int (batch, time); E: (vocabulary, units)
@@ -21,7 +21,7 @@ def build(config, vocabulary):
 
     Args:
         config: the app's Config.
-        vocabulary: a vocabulary.
+        assets: the app's Assets; `build` reads the size of its vocabulary.
 
     Returns:
         An uncompiled `LanguageModel` from {"tokens": int32 (batch, time), "carry": float32 (batch,)} to the
@@ -30,9 +30,10 @@ def build(config, vocabulary):
     Raises:
         InputError: `sampled_softmax` is negative, or not below the size of the vocabulary.
     """
-    if not 0 <= config.sampled_softmax < vocabulary.size:
+    vocabulary_size = assets.vocabulary.size
+    if not 0 <= config.sampled_softmax < vocabulary_size:
         raise InputError(
-            f"--sampled-softmax must be from 0 (full softmax) to {vocabulary.size - 1}, below the size of "
+            f"--sampled-softmax must be from 0 (full softmax) to {vocabulary_size - 1}, below the size of "
             f"the vocabulary. Received: {config.sampled_softmax}"
         )
     seeds = derive_seeds(config.seed, step=100)
@@ -42,7 +43,7 @@ def build(config, vocabulary):
     tokens = keras.Input((None,), config.batch_size, dtype="int32", name="tokens")
     carry = keras.Input((), config.batch_size, dtype="float32", name="carry")
     embedding = TiedEmbedding(
-        vocabulary.size,
+        vocabulary_size,
         config.units,
         num_sampled=config.sampled_softmax,
         seed=sampling_seed,

@@ -10,7 +10,7 @@ from shared.layers.seeds import derive_seeds
 from shared.layers.tied_embedding import TiedEmbedding
 
 
-def build(config, source, target):
+def build(config, assets):
     """Builds the model that predicts each token of a translation from the tokens before it.
 
         m = encoder(E_x[x])                      x: source tokens, int (batch, source)
@@ -19,7 +19,7 @@ def build(config, source, target):
 
     Args:
         config: the app's Config.
-        source, target: vocabularies.
+        assets: the app's Assets; `build` reads the sizes of its vocabularies.
 
     Returns:
         An uncompiled `keras.Model` from {"source": int32 (batch, source), "source_length": int32 (batch,),
@@ -45,7 +45,7 @@ def build(config, source, target):
         return keras.layers.Dropout(config.dropout, (None, 1, None), next(seeds))(features)
 
     embed = TiedEmbedding(
-        target.size,
+        assets.target_vocabulary.size,
         config.embedding_dim,
         embeddings_initializer=initializer(),
         name="embedding",
@@ -53,7 +53,10 @@ def build(config, source, target):
     embed_source = embed
     if not config.shared_vocabulary:
         embed_source = keras.layers.Embedding(
-            source.size, config.embedding_dim, initializer(), name="source_embedding"
+            assets.source_vocabulary.size,
+            config.embedding_dim,
+            initializer(),
+            name="source_embedding",
         )
     encoder = BidirectionalEncoder(
         config.cell,

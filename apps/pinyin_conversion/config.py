@@ -1,4 +1,4 @@
-"""Every setting of the pinyin model and its training, and the presets."""
+"""Settings of the pinyin model, and the presets."""
 
 import dataclasses
 from typing import Literal
@@ -8,13 +8,11 @@ from shared.errors import at_least_one, fraction
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The model and its training."""
+    """Settings of the model and of its training."""
 
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
-    data_dir: tuple[
-        str, ...
-    ] = ()  # folders with train.tsv or train.txt, valid and test; concatenated
+    data_dir: tuple[str, ...] = ()  # folders with train.tsv or train.txt; valid and test too
     columns: tuple[int, int] = (1, 0)  # columns of a .tsv with the pinyin and the text, from 0
     group_column: int | None = None  # column of a .tsv with a name to report results by; None: none
     extra_tests: tuple[str, ...] = ()  # further test sets in --data-dir, such as gold for gold.tsv

@@ -62,18 +62,18 @@ def evaluate(folder, config, splits, predictions=None):
     names = ", ".join(config.exclude_groups)
     correct = [a == b for a, b in zip(segmented, inputs, strict=True)]
     return {
-        "metric": f"characters right, %{f', without {names}' if names else ''}",
+        "metric": f"character accuracy, %{f' (without {names})' if names else ''}",
         "value": overall["model"][0],
         "baseline": baseline,
         "baseline_value": overall[baseline][0],
-        "sentences_right": overall["model"][1],
+        "sentence_accuracy": overall["model"][1],
         "overall": overall,
         "groups": {name: _by_group(groups, texts, targets) for name, texts in outputs.items()},
         "ceiling": {
             name: characters
             for name, (characters, _) in _by_group(groups, reachable, targets).items()
         },
-        "segmented_right": round(100 * float(np.mean(correct)), 2),
+        "segmentation_accuracy": round(100 * float(np.mean(correct)), 2),
         "sentences": len(targets),
     }
 

@@ -1,11 +1,13 @@
 """A cache of features on disk: computed once for each split and setting, then memory-mapped."""
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
-import tempfile
+import sys
 
 import numpy as np
 from tqdm import tqdm
@@ -32,21 +34,15 @@ class FeatureCache:
 
     def __init__(self, folder):
         folder = pathlib.Path(folder)
-        about = read_json(folder / "about.json")
-        self.shape, self.dtype = tuple(about["shape"]), np.dtype(about["dtype"])
         try:
+            about = read_json(folder / "about.json")
+            self.shape, self.dtype = tuple(about["shape"]), np.dtype(about["dtype"])
             self.lengths = np.load(folder / "lengths.npy")
             self._starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-            size = (int(self._starts[-1]), *self.shape)
-            path = folder / "values.bin"
-            # An empty file cannot be mapped.
-            empty = not np.prod(size)
-            self._values = (
-                np.zeros(size, self.dtype)
-                if empty
-                else np.memmap(path, self.dtype, "r", shape=size)
+            self._values = _memory_mapped(
+                folder / "values.bin", (int(self._starts[-1]), *self.shape), self.dtype
             )
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}): remove it, and it is made again"
             ) from None
@@ -56,7 +52,7 @@ class FeatureCache:
         """Opens the cache of a split; computes the features first if there is none.
 
         The key of a cache is the digest of the data and the settings. A cache is written whole or not at
-        all: a run that is stopped while it computes leaves nothing behind.
+        all. If another process computes the same features, this one waits for them.
 
         Args:
             split: `Split` whose examples are (input, target).
@@ -69,20 +65,22 @@ class FeatureCache:
             a `FeatureCache` with one entry for each example, in the order of the split.
 
         Raises:
-            InputError: whatever `compute` raises for an input, with the label of the first input of its
-                batch; or the disk is full.
+            InputError: `compute` raises it for an input, whose label is added; or the cache cannot be
+                written, for example because the disk is full.
         """
         key = json.dumps([split.digest, settings], sort_keys=True)
         folder = cache_folder() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
         if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
             try:
-                _write(partial, split, compute, batch_size)
-                if not folder.exists():  # another process may have been faster
-                    os.rename(partial, folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with _locked(folder.with_name(f".lock-{folder.name}"), split.name):
+                    if not folder.exists():
+                        _write_folder(folder, split, compute, batch_size)
+            except OSError as error:
+                raise InputError(
+                    f"the features of {split.name} cannot be written to {folder.parent} ({error}): set "
+                    "the environment variable PEEPHOLE_CACHE to another folder"
+                ) from None
         return cls(folder)
 
     def __len__(self):
@@ -90,6 +88,7 @@ class FeatureCache:
 
     def __getitem__(self, index):
         """Returns the features of one example, (time, ...)."""
+        index = range(len(self))[index]  # as for a list: -1 is the last example
         return self._values[self._starts[index] : self._starts[index + 1]]
 
     def batch(self, rows, time):
@@ -110,7 +109,7 @@ class FeatureCache:
 
     def take(self, indices):
         """Returns a view that has only the examples at `indices`, int (examples,)."""
-        return _View(self, np.asarray(indices))
+        return _View(self, np.asarray(indices, np.int64))
 
 
 class _View:
@@ -133,7 +132,54 @@ class _View:
 
     def take(self, indices):
         """Returns a view of this view."""
-        return _View(self._cache, self._indices[indices])
+        return _View(self._cache, self._indices[np.asarray(indices, np.int64)])
+
+
+def _memory_mapped(path, shape, dtype):
+    size, expected = path.stat().st_size, math.prod(shape) * dtype.itemsize
+    if size != expected:
+        raise ValueError(f"{path.name} has {size} bytes instead of {expected}")
+    if not size:  # an empty file cannot be mapped
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", shape=shape)
+
+
+@contextlib.contextmanager
+def _locked(path, name):
+    """Waits until no other process computes the same features."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for the features of {name} from another process", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write_folder(folder, split, compute, batch_size):
+    """Computes the features of a split into a folder, which appears when it is complete."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        _write(partial, split, compute, batch_size)
+        os.rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _name_the_example(split, begin, inputs, compute):
+    """Computes each input by itself, and raises InputError with the label of the first that fails."""
+    for i, value in enumerate(inputs):
+        try:
+            compute([value])
+        except InputError as error:
+            raise InputError(f"{split.label(begin + i)}: {error}") from None
 
 
 def _write(folder, split, compute, batch_size):
@@ -145,10 +191,9 @@ def _write(folder, split, compute, batch_size):
             inputs = [example[0] for example in split[begin : begin + batch_size]]
             try:
                 arrays = compute(inputs)
-            except InputError as error:
-                raise InputError(
-                    f"{split.label(begin)} or one of the next {len(inputs)}: {error}"
-                ) from None
+            except InputError:
+                _name_the_example(split, begin, inputs, compute)
+                raise
             if len(arrays) != len(inputs):
                 raise ValueError(f"{len(arrays)} arrays were computed for {len(inputs)} inputs")
             for array in map(np.ascontiguousarray, arrays):
@@ -161,5 +206,7 @@ def _write(folder, split, compute, batch_size):
                 file.write(array.data if array.size else b"")
                 lengths.append(len(array))
             bar.update(len(inputs))
+    if first is None:
+        raise InputError(f"{split.name} has no examples")
     np.save(folder / "lengths.npy", np.array(lengths, np.int32))
     write_json(folder / "about.json", {"shape": first.shape[1:], "dtype": first.dtype.str})

@@ -1,5 +1,6 @@
 """SHA-256 of files, computed once for each file."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -12,7 +13,7 @@ from shared.files import read_json, write_json
 
 def cache_folder():
     """Returns the folder of all caches: $PEEPHOLE_CACHE, or `peephole` in the user's cache folder."""
-    if "PEEPHOLE_CACHE" in os.environ:
+    if os.environ.get("PEEPHOLE_CACHE"):
         return pathlib.Path(os.environ["PEEPHOLE_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base, "peephole")
@@ -41,32 +42,34 @@ def file_hashes(paths, description="hash"):
             index = indexes[path.parent]
             try:
                 status = path.stat()
-                known = index.get(path.name)
-                if not known or known[:2] != [status.st_size, status.st_mtime_ns]:
+                size, modified, digest = index.get(path.name, (None, None, None))
+                if (size, modified) != (status.st_size, status.st_mtime_ns):
                     with open(path, "rb") as file:
                         digest = hashlib.file_digest(file, "sha256").hexdigest()
-                    known = [status.st_size, status.st_mtime_ns, digest]
-                    index[path.name] = known
+                    index[path.name] = [status.st_size, status.st_mtime_ns, digest]
                     changed.add(path.parent)
             except OSError as error:
                 raise InputError(f"{path}: {error.strerror}") from None
-            hashes.append(known[2])
+            hashes.append(digest)
     finally:
         for folder in changed:
-            write_json(_index_path(folder), indexes[folder])
+            with contextlib.suppress(OSError):  # without an index, the files are read again
+                _index_path(folder).parent.mkdir(parents=True, exist_ok=True)
+                write_json(_index_path(folder), indexes[folder])
     return hashes
 
 
 def _index_path(folder):
     """Returns the path of the index of one data folder."""
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:32]
-    path = cache_folder() / "hashes" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    name = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return cache_folder() / "hashes" / f"{name}.json"
 
 
 def _read_index(folder):
+    """Returns {file name: [size, modification time, hash]}; {} if there is no index or it is damaged."""
     try:
-        return read_json(_index_path(folder))
-    except (OSError, InputError):  # none yet, or damaged: the files are read again
+        index = read_json(_index_path(folder))
+    except (OSError, ValueError, InputError):
         return {}
+    entries = index.values() if isinstance(index, dict) else [None]
+    return index if all(isinstance(e, list) and len(e) == 3 for e in entries) else {}

@@ -78,9 +78,10 @@ def find(folders, split, suffix=".txt", optional=False):
 
 
 def _find_in(folder, split, suffix):
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
+    # Path("") would be the current folder, which an empty shell variable does not mean.
+    if not (str(folder) and pathlib.Path(folder).is_dir()):
         raise InputError(f"--data-dir {str(folder)!r} is not a folder")
+    folder = pathlib.Path(folder)
     names = "|".join(map(re.escape, (split, *SYNONYMS.get(split, ()))))
     for addition in ("", "[_.-].+"):
         pattern = re.compile(rf"([^.].*\.)?({names}){addition}{re.escape(suffix)}(\.gz)?")

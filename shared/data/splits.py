@@ -81,7 +81,8 @@ class MediaSplit(Split):
         targets: the target of each file, strings.
 
     Raises:
-        InputError: there are no files, a file is missing, or there are more files than targets.
+        InputError: there are no files, the numbers of files and targets differ, or a file name is not
+            UTF-8. `digest` and reading raise it if a file is missing.
     """
 
     def __init__(self, name, paths, targets):
@@ -91,6 +92,9 @@ class MediaSplit(Split):
             raise InputError(f"{name} has no files")
         if len(self.paths) != len(self.targets):
             raise InputError(f"{name} has {len(self.paths)} files and {len(self.targets)} targets")
+        for path in self.paths:
+            if not _is_utf8(path.name):
+                raise InputError(f"{str(path)!a}: the file name is not UTF-8; rename the file")
 
     def __len__(self):
         return len(self.paths)
@@ -119,6 +123,11 @@ class MediaSplit(Split):
         for path, content, target in zip(self.paths, hashes, self.targets, strict=True):
             digest.update(f"{path.name}\t{content}\t{target}\n".encode())
         return digest.hexdigest()
+
+
+def _is_utf8(name):
+    """Whether a file name can be written: Python keeps bytes that are not UTF-8 as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 class LineLabels:

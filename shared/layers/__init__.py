@@ -1,1 +1,1 @@
-"""Keras layers: the peephole LSTM and stacks of recurrent cells."""
+"""Keras layers: the peephole LSTM, recurrent stacks, attention, encoder, decoder and tied embedding."""

@@ -96,28 +96,24 @@ class AttentionDecoder(keras.layers.Layer):
         self.input_feeding = input_feeding
         self.seed = seed
         seeds = derive_seeds(seed, step=100)
+        # Without `dtype`, the sub-layers would take the global policy instead of this layer's.
+        policy = {"dtype": self.dtype_policy}
+        dropouts = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         self.lower = RecurrentStack(
-            cell, units, 1, False, dropout, recurrent_dropout, next(seeds), name="lower"
+            cell, units, **dropouts, seed=next(seeds), **policy, name="lower"
         )
         self.upper = self.norm_u = None
         if num_layers > 1:
             self.upper = RecurrentStack(
-                cell,
-                units,
-                num_layers - 1,
-                False,
-                dropout,
-                recurrent_dropout,
-                next(seeds),
-                name="upper",
+                cell, units, num_layers - 1, **dropouts, seed=next(seeds), **policy, name="upper"
             )
-        self.attention = Attention(score, units, name="attention")
+        self.attention = Attention(score, units, **policy, name="attention")
         num_states = self.lower.states_per_layer * num_layers
-        self.bridge = keras.layers.Dense(num_states * units, "tanh", name="bridge")
-        self.out = keras.layers.Dense(output_dim, "tanh", name="out")
-        self.norm_q = optional_norm(layer_norm, "norm_q")
+        self.bridge = keras.layers.Dense(num_states * units, "tanh", **policy, name="bridge")
+        self.out = keras.layers.Dense(output_dim, "tanh", **policy, name="out")
+        self.norm_q = optional_norm(layer_norm, **policy, name="norm_q")
         if num_layers > 1:
-            self.norm_u = optional_norm(layer_norm, "norm_u")
+            self.norm_u = optional_norm(layer_norm, **policy, name="norm_u")
 
     def build(self, x_shape, memory_shape, length_shape=None):
         """Builds the layers."""

@@ -54,10 +54,19 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.recurrent_dropout = recurrent_dropout
         self.layer_norm = layer_norm
         self.seed = seed
+        # Without `dtype`, the sub-layers would take the global policy instead of this layer's.
         self.stack = RecurrentStack(
-            cell, units, num_layers, True, dropout, recurrent_dropout, seed, name="stack"
+            cell,
+            units,
+            num_layers,
+            bidirectional=True,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            dtype=self.dtype_policy,
+            name="stack",
         )
-        self.norm = optional_norm(layer_norm, "norm")
+        self.norm = optional_norm(layer_norm, dtype=self.dtype_policy, name="norm")
 
     def build(self, x_shape, length_shape=None):
         """Builds the recurrent layers and the normalization."""
@@ -87,6 +96,6 @@ class BidirectionalEncoder(keras.layers.Layer):
         }
 
 
-def optional_norm(layer_norm, name):
+def optional_norm(layer_norm, **kwargs):
     """Returns a `LayerNormalization` if `layer_norm` is true, else an `Identity` layer."""
-    return (keras.layers.LayerNormalization if layer_norm else keras.layers.Identity)(name=name)
+    return (keras.layers.LayerNormalization if layer_norm else keras.layers.Identity)(**kwargs)

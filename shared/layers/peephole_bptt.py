@@ -27,7 +27,7 @@ The gradients of the weights, summed over all steps and rows:
 It is fast for three reasons. Only the products h U and dz U^T are inside the loops; all other products are
 computed for all steps at once. The forward loop keeps i, f, g, o and c, where TensorFlow's own gradient keeps
 every intermediate value. XLA compiles the loops, which consist of many small operations. Because of XLA, this
-code is for training only: TF Serving cannot load a SavedModel with XLA-compiled functions.
+code is for training only: TF Serving cannot run a SavedModel with XLA-compiled functions.
 
 Sources: Werbos 1990, "Backpropagation through time"; Gers & Schmidhuber 2000; Greff et al. 2017.
 """

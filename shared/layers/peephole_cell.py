@@ -29,10 +29,11 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
 
     Args:
         units: size of h and c.
-        peephole_initializer, peephole_regularizer, peephole_constraint: see `keras.layers.LSTMCell`; for
-            `peephole_kernel`. With the default, zeros, training starts at the plain LSTM of the same seed.
-            The peepholes leave zero in the first step: the gradient of p_i is the sum of dz_i * c, which
-            differs between units. (`tf.keras.experimental.PeepholeLSTMCell` used `kernel_initializer`.)
+        peephole_initializer, peephole_regularizer, peephole_constraint: initializer, regularizer and
+            constraint of `peephole_kernel`. With the default initializer, zeros, training starts from the
+            LSTM of the same seed. The peepholes still learn: the gradient of p_i is the sum of dz_i * c,
+            which is not zero and differs between units. (`tf.keras.experimental.PeepholeLSTMCell` used
+            `kernel_initializer`.)
         recurrent_dropout: fraction of h dropped before the recurrent product in training. Unlike in
             `keras.layers.LSTMCell`, all four gates share one dropout mask (Gal & Ghahramani 2016).
         **kwargs: other arguments of `keras.layers.Layer`. All remaining arguments are those of

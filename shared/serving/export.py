@@ -114,7 +114,7 @@ def write(server, folder, card):
         RuntimeError: the export has a defect, which the message names.
     """
     folder = pathlib.Path(folder)
-    _save(server, folder)
+    save(server, folder)
     requests = server.sample_requests()
     _write_warmup(requests, folder)
     defects = problems(folder)
@@ -134,8 +134,13 @@ def write(server, folder, card):
     write_json(folder / "assets.extra" / "model_card.json", card)
 
 
-def _save(server, folder):
-    """Saves the endpoints of `server` as signatures, with the variables that they use."""
+def save(server, folder):
+    """Saves the endpoints of `server` as signatures, with the variables that they use; no checks.
+
+    Args:
+        server: as for `write`.
+        folder: a folder that does not exist.
+    """
     endpoints = server.endpoints
     functions = {name: fn.get_concrete_function() for name, fn in endpoints.items()}
     variables = {v.ref(): v for fn in functions.values() for v in fn.graph.variables}

@@ -19,6 +19,7 @@ repeats batches, and `fit` over a checkpointed iterator raises an error.
 import dataclasses
 import functools
 import gc
+import itertools
 import json
 import math
 import os
@@ -168,13 +169,22 @@ class Run(RunFolder):
         Args:
             build: `data.build_assets(config, train, folder)`, which writes the assets.
             read: `data.load_assets(config, folder)`.
+
+        Raises:
+            InputError: `--init-from` is a run without assets; or `build` or `read` raises it.
         """
         folder = self.path / "assets"
         if not folder.exists():
             partial = self.path / ".assets.partial"
             shutil.rmtree(partial, ignore_errors=True)
             if self.options.init_from:
-                shutil.copytree(pathlib.Path(self.options.init_from, "assets"), partial)
+                source = pathlib.Path(self.options.init_from, "assets")
+                if not source.is_dir():
+                    raise InputError(
+                        f"--init-from {self.options.init_from}: the run has no assets, because it was made "
+                        "by another version of this project. Train it again"
+                    )
+                shutil.copytree(source, partial)
             else:
                 partial.mkdir()
                 build(self.config, self.splits["train"], partial)
@@ -274,14 +284,20 @@ class Run(RunFolder):
 
     def _copy_weights(self, run):
         """Copies all weights, trainable and frozen, from the best model of another run."""
-        source = {v.path: v for v in _weights(load(run).best_model())}
-        for variable in _weights(self.model):
-            other = source.get(variable.path)
-            if other is None or other.shape != variable.shape:
-                found = "is missing" if other is None else f"has shape {tuple(other.shape)}"
+        weights, source = _weights(self.model), _weights(load(run).best_model())
+        # In their order: the paths of two weights can be equal, and those of a loaded model do not contain
+        # the names of nested models.
+        for variable, other in itertools.zip_longest(weights, source):
+            names = [v.path.split("/")[-2:] if v is not None else None for v in (variable, other)]
+            if names[0] != names[1]:
+                paths = [v.path if v is not None else "no weight" for v in (variable, other)]
                 raise InputError(
-                    f"--init-from {run}: {variable.path} {found}; this model needs shape "
-                    f"{tuple(variable.shape)}"
+                    f"--init-from {run}: its model has {paths[1]} where this model has {paths[0]}"
+                )
+            if other.shape != variable.shape:
+                raise InputError(
+                    f"--init-from {run}: {variable.path} has shape {tuple(other.shape)}; this model "
+                    f"needs shape {tuple(variable.shape)}"
                 )
             variable.assign(other)
 

@@ -45,7 +45,7 @@ def word_model(small, tmp_path_factory):
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.5)
-    export.write(Server(model, config, data.Assets(vocabulary)), folder / "1", {})
+    export.save(Server(model, config, data.Assets(vocabulary)), folder / "1")
     return folder / "1", config
 
 
@@ -127,7 +127,7 @@ def test_the_perplexity_of_subwords_is_per_word(small, tmp_path):
     )
     splits = data.splits(config)
     assets = data.build_assets(config, splits["train"], tmp_path)
-    export.write(Server(build(config, assets), config, assets), tmp_path / "1", {})
+    export.save(Server(build(config, assets), config, assets), tmp_path / "1")
     result = evaluate.evaluate(tmp_path / "1", config, splits)
     lines = splits["test"]
     words = sum(len(line.encode().split()) + 1 for line in lines)

@@ -1,4 +1,4 @@
-"""The trained model: shapes, the state that it carries, its tied softmax, and its files."""
+"""The language model: its equations, its carried states, its sampled softmax, saved files."""
 
 import dataclasses
 import types
@@ -14,7 +14,7 @@ from shared.errors import InputError
 from shared.layers.recurrent import CELLS
 
 B, T, V = 3, 6, 11
-VOCABULARY = types.SimpleNamespace(size=V)
+ASSETS = types.SimpleNamespace(vocabulary=types.SimpleNamespace(size=V))
 CONFIG = dataclasses.replace(
     TINY, batch_size=B, units=5, num_layers=2, dropout=0.3, sampled_softmax=0
 )
@@ -25,8 +25,8 @@ cells = pytest.mark.parametrize("cell", CELLS)
 
 
 def built(cell="gru", **changes):
-    """A model in which every weight is random."""
-    model = lm.build(dataclasses.replace(CONFIG, cell=cell, **changes), VOCABULARY)
+    """Returns a model with random weights."""
+    model = lm.build(dataclasses.replace(CONFIG, cell=cell, **changes), ASSETS)
     rng = np.random.default_rng(1)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * 0.5)
@@ -49,8 +49,8 @@ def logits(model, ids, carry=(0, 0, 0), **options):
 
 
 @cells
-def test_the_graph_is_the_equations(cell):
-    """x = E[w], y = stack(x), logits = y E^T + b; in inference without dropout."""
+def test_it_equals_its_equations(cell):
+    """x = E[w], y = stack(x), logits = y E^T + b, without dropout in inference."""
     model = built(cell)
     assert model.output_shape == (B, None, V)
     embedding, stack = model.get_layer("embedding"), model.get_layer("stack")
@@ -61,8 +61,8 @@ def test_the_graph_is_the_equations(cell):
     np.testing.assert_allclose(logits(model, ids), y @ E.T + b, rtol=1e-4, atol=1e-5)
 
 
-def test_the_softmax_begins_at_zipfs_law():
-    model = lm.build(CONFIG, VOCABULARY)
+def test_the_initial_bias_is_zipfs_law():
+    model = lm.build(CONFIG, ASSETS)
     bias = np.asarray(model.get_layer("embedding").bias)
     np.testing.assert_allclose(np.exp(bias) * (np.arange(V) + 2.7), 1, rtol=1e-5)
     assert (
@@ -73,56 +73,56 @@ def test_the_softmax_begins_at_zipfs_law():
 
 
 @cells
-def test_a_step_of_training_lowers_the_loss(cell):
+def test_a_training_step_lowers_the_loss(cell):
     model = built(cell, dropout=0.0)
     ids, targets = tokens(), tokens(seed=1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     with tf.GradientTape() as tape:
-        before = loss(targets, model(inputs(ids, [0, 0, 0]), training=True))
-    gradients = tape.gradient(before, model.trainable_variables)
+        initial_loss = loss(targets, model(inputs(ids, [0, 0, 0]), training=True))
+    gradients = tape.gradient(initial_loss, model.trainable_variables)
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert np.isfinite(gradient).all(), variable.path
         assert np.abs(gradient).max() > 0, variable.path
     keras.optimizers.SGD(0.1).apply(gradients, model.trainable_variables)
-    assert loss(targets, logits(model, ids)) < before
+    assert loss(targets, logits(model, ids)) < initial_loss
 
 
-def test_dropout_is_drawn_from_the_seed_and_in_training_alone():
+def test_dropout_is_drawn_from_the_seed_in_training_only():
     keras.utils.set_random_seed(1)
     one, two, other = built(), built(), built(seed=7)
     ids = tokens()
-    trained = [logits(m, ids, training=True) for m in (one, two, other, one)]
-    np.testing.assert_array_equal(trained[0], trained[1])
-    assert (trained[0] != trained[2]).any()
-    assert (trained[0] != trained[3]).any()
+    training_logits = [logits(m, ids, training=True) for m in (one, two, other, one)]
+    np.testing.assert_array_equal(training_logits[0], training_logits[1])
+    assert (training_logits[0] != training_logits[2]).any()
+    assert (training_logits[0] != training_logits[3]).any()
     np.testing.assert_allclose(logits(one, ids), logits(other, ids), rtol=1e-6)
 
 
-# --- The carried state ---------------------------------------------------------------------------
+# --- Carried states ------------------------------------------------------------------------------
 
 
 @cells
-def test_two_windows_with_carry_are_one_long_window(cell):
+def test_windows_with_carry_equal_one_long_window(cell):
     model = built(cell)
     ids = tokens(10)
-    whole = logits(model, ids)
+    expected = logits(model, ids)
     parts = [logits(model, ids[:, :4]), logits(model, ids[:, 4:5], (1, 1, 1))]
     parts.append(logits(model, ids[:, 5:], (1, 1, 1)))
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_carry_of_zero_begins_anew_row_by_row():
+def test_a_carry_of_zero_resets_a_row():
     model = built("lstm")
     ids = tokens(10)
-    whole, fresh = logits(model, ids), logits(model, ids[:, 4:])
+    one_window, reset = logits(model, ids), logits(model, ids[:, 4:])
     logits(model, ids[:, :4])
     mixed = logits(model, ids[:, 4:], (1, 0, 1))
-    np.testing.assert_allclose(mixed[[0, 2]], whole[[0, 2], 4:], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(mixed[1], fresh[1], rtol=1e-4, atol=1e-5)
-    assert np.abs(mixed[1] - whole[1, 4:]).max() > 1e-3
+    np.testing.assert_allclose(mixed[[0, 2]], one_window[[0, 2], 4:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mixed[1], reset[1], rtol=1e-4, atol=1e-5)
+    assert np.abs(mixed[1] - one_window[1, 4:]).max() > 1e-3
 
 
-def test_rows_do_not_meet():
+def test_rows_are_independent():
     model = built()
     ids = tokens()
     other = ids.copy()
@@ -131,7 +131,7 @@ def test_rows_do_not_meet():
 
 
 @cells
-def test_gradients_do_not_flow_between_windows(cell):
+def test_gradients_stay_inside_a_window(cell):
     stack = built(cell).get_layer("stack")
     a, b = (
         tf.constant(np.random.default_rng(i).normal(size=(B, 4, 5)), tf.float32) for i in (0, 1)
@@ -141,87 +141,91 @@ def test_gradients_do_not_flow_between_windows(cell):
         tape.watch([a, b])
         stack(a, carry=0 * ones)
         y = stack(b, carry=ones)
-    of_a, of_b = tape.gradient(y, [a, b])
-    assert of_a is None
-    assert np.abs(of_b).min() > 0
-    # But the state does matter.
+    gradient_a, gradient_b = tape.gradient(y, [a, b])
+    assert gradient_a is None
+    assert np.abs(gradient_b).min() > 0
+    # The states have an effect.
     stack(2 * a, carry=0 * ones)
     assert np.abs(stack(b, carry=ones) - y).max() > 1e-3
 
 
-def test_the_carried_state_is_saved_and_not_trained():
+def test_state_variables_are_in_the_checkpoint_and_not_trained():
     model = built("peephole_lstm")
-    stack = model.get_layer("stack")
-    assert len(stack.carried) == 4
-    assert not any(v is c for v in model.trainable_variables for c in stack.carried)
-    assert all(any(v is c for v in model.variables) for c in stack.carried)  # as checkpoints need
+    states = model.state_variables
+    assert [tuple(s.shape) for s in states] == [(B, 5)] * 4
+    assert all(v is c for v, c in zip(states, model.get_layer("stack").carried_states, strict=True))
+    assert not any(v is s for v in model.trainable_variables for s in states)
+    assert all(any(v is s for v in model.variables) for s in states)  # checkpoints save them
+    # All other weights are parameters; the random seeds are not weights.
+    others = [v for v in model.weights if not any(v is s for s in states)]
+    assert {id(v) for v in others} == {id(v) for v in model.trainable_variables}
 
 
-def test_without_carry_it_is_a_plain_stack():
+def test_without_carry_it_equals_a_recurrent_stack():
     stack = built("peephole_lstm").get_layer("stack")
-    x = tf.random.stateless_normal([2, 4, 5], [1, 2])  # another batch than it carries
+    x = tf.random.stateless_normal([2, 4, 5], [1, 2])  # not the batch size of the carried states
     y, states = stack(x)
     assert y.shape == (2, 4, 5)
     assert [s.shape for s in states] == [(2, 5)] * 4
-    before = [c.numpy() for c in stack.carried]
-    _, again = stack(x[:, :2])
-    y_2, _ = stack(x[:, 2:], initial_state=again)
+    carried = [c.numpy() for c in stack.carried_states]
+    _, states = stack(x[:, :2])
+    y_2, _ = stack(x[:, 2:], initial_state=states)
     np.testing.assert_allclose(y_2, y[:, 2:], rtol=1e-5, atol=1e-6)
-    for c, b in zip(stack.carried, before, strict=True):
-        np.testing.assert_array_equal(c, b)
+    for c, expected in zip(stack.carried_states, carried, strict=True):
+        np.testing.assert_array_equal(c, expected)
 
 
-# --- Files ---------------------------------------------------------------------------------------
+# --- Saved files ---------------------------------------------------------------------------------
 
 
 @cells
-def test_a_keras_file_gives_the_same_model(tmp_path, cell):
+def test_a_saved_model_is_loaded(tmp_path, cell):
     model = built(cell)
     ids = tokens()
     expected = logits(model, ids)
     model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras", compile=False)
-    np.testing.assert_array_equal(logits(again, ids), expected)
-    assert again.get_layer("stack").batch_size == B
-    for ours, theirs in zip(model.trainable_variables, again.trainable_variables, strict=True):
-        assert ours.path == theirs.path
-        np.testing.assert_array_equal(ours, theirs)
-    # The carried states too, with which training goes on.
-    for ours, theirs in zip(*(m.get_layer("stack").carried for m in (model, again)), strict=True):
-        assert np.abs(ours).max() > 0
-        np.testing.assert_array_equal(ours, theirs)
+    loaded = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    np.testing.assert_array_equal(logits(loaded, ids), expected)
+    assert loaded.get_layer("stack").batch_size == B
+    assert loaded.get_layer("stack").get_config() == model.get_layer("stack").get_config()
+    for a, b in zip(model.trainable_variables, loaded.trainable_variables, strict=True):
+        assert a.path == b.path
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(model.state_variables, loaded.state_variables, strict=True):
+        assert np.abs(a).max() > 0
+        np.testing.assert_array_equal(a, b)
 
 
 # --- The sampled softmax -------------------------------------------------------------------------
 
 
-def test_all_words_but_one_sampled_are_nearly_the_softmax():
-    """Its gradients too, of every weight; the embedding's rows that come twice are summed."""
+def test_sampling_all_words_but_one_nearly_equals_the_full_softmax():
+    """Compares the gradients of every weight; gradients of repeated rows of the embedding are summed."""
     model = built(sampled_softmax=V - 1, dropout=0.0, recurrent_dropout=0.0)
     ids, targets = tokens(), tokens(seed=1)
     weights = np.random.default_rng(2).uniform(size=(B, T)).astype(np.float32)
     model.compile("sgd", LOSS)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(training):
         with tf.GradientTape() as tape:
             y = model(inputs(ids, [0, 0, 0]), training=training)
             loss = model.compute_loss(None, targets, y, weights, training)
-        found = tape.gradient(loss, model.trainable_variables)
-        # Of a sparse one Keras's global norm would be wrong: a row may be there twice.
-        assert not (training and any(isinstance(g, tf.IndexedSlices) for g in found))
-        return [tf.convert_to_tensor(g) for g in found]
+        result = tape.gradient(loss, model.trainable_variables)
+        # Keras's global norm of a sparse gradient with repeated rows would be wrong.
+        assert not (training and any(isinstance(g, tf.IndexedSlices) for g in result))
+        return [tf.convert_to_tensor(g) for g in result]
 
     mean = [np.mean(g, 0) for g in zip(*(gradients(True) for _ in range(200)), strict=True)]
-    for variable, ours, theirs in zip(
+    for variable, sampled, exact in zip(
         model.trainable_variables, mean, gradients(False), strict=True
     ):
-        scale = np.abs(theirs).max()
-        np.testing.assert_allclose(ours, theirs, atol=0.1 * scale, err_msg=variable.path)
+        scale = np.abs(exact).max()
+        np.testing.assert_allclose(sampled, exact, atol=0.1 * scale, err_msg=variable.path)
 
 
-def test_validation_is_exact_and_metrics_are_refused():
-    """In training there are no logits, of which Keras would make nonsense."""
+def test_validation_uses_the_full_softmax_and_metrics_raise_an_error():
+    """A metric would be computed from the features, since training computes no logits."""
     model = built(sampled_softmax=4)
     batch = inputs(tokens(), [0, 0, 0]), tokens(seed=1), np.ones((B, T), np.float32)
     data = tf.data.Dataset.from_tensors(batch)
@@ -235,15 +239,15 @@ def test_validation_is_exact_and_metrics_are_refused():
 
 
 @pytest.mark.parametrize("sampled", [V, -1])
-def test_a_sampled_softmax_draws_fewer_words_than_there_are(sampled):
+def test_a_sample_must_be_smaller_than_the_vocabulary(sampled):
     with pytest.raises(InputError, match=f"--sampled-softmax .* to 10, .* Received: {sampled}"):
         built(sampled_softmax=sampled)
 
 
-def test_a_model_with_a_sampled_softmax_is_saved_whole(tmp_path):
+def test_a_saved_model_with_a_sampled_softmax_is_loaded(tmp_path):
     model = built(sampled_softmax=4)
     model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras", compile=False)
-    assert type(again) is lm.LanguageModel
-    assert again.get_layer("embedding").sampled == 4
-    np.testing.assert_array_equal(logits(again, tokens()), logits(model, tokens()))
+    loaded = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    assert type(loaded) is lm.LanguageModel
+    assert loaded.get_layer("embedding").num_sampled == 4
+    np.testing.assert_array_equal(logits(loaded, tokens()), logits(model, tokens()))

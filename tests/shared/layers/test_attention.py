@@ -1,4 +1,4 @@
-"""Attention against its equations in NumPy, its gradients against differences, and its mask."""
+"""Attention against its equations in NumPy; gradients against finite differences; masks and files."""
 
 import keras
 import numpy as np
@@ -24,23 +24,23 @@ def layer_of(score, seed=1, **options):
 
 
 def reference(layer, q, m, mask):
-    """Row by row and step by step, in float64."""
+    """Computes the equations in float64, row by row and step by step."""
     w = {v.name: np.asarray(v, np.float64) for v in layer.weights}
     context, weights = np.zeros((B, T, M)), np.zeros((B, T, S))
     for b in range(B):
-        real = np.flatnonzero(mask[b])
+        real_steps = np.flatnonzero(mask[b])
         for t in range(T):
             if layer.score == "additive":
                 e = [
                     np.tanh(q[b, t] @ w["query_kernel"] + m[b, j] @ w["memory_kernel"] + w["bias"])
                     @ w["score_kernel"][:, 0]
-                    for j in real
+                    for j in real_steps
                 ]
             else:
-                e = [q[b, t] @ (m[b, j] @ w["memory_kernel"]) for j in real]
-            if len(real):
+                e = [q[b, t] @ (m[b, j] @ w["memory_kernel"]) for j in real_steps]
+            if len(real_steps):
                 p = np.exp(np.array(e) - max(e))
-                weights[b, t, real] = p / p.sum()
+                weights[b, t, real_steps] = p / p.sum()
             context[b, t] = weights[b, t] @ m[b]
     return context, weights
 
@@ -49,14 +49,14 @@ MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
 
 
 @scores
-def test_it_is_its_equations(score):
+def test_it_equals_its_equations(score):
     layer, q, m = layer_of(score), random(B, T, Q), random(B, S, M, seed=9)
     for mask in (MASK, np.ones((B, S), bool)):
-        given = None if mask.all() else tf.constant(mask)
+        mask_argument = None if mask.all() else tf.constant(mask)
         for keys in (None, layer.keys(m)):
-            ours = layer(q, m, keys=keys, mask=given)
-            for a, b in zip(ours, reference(layer, q, m, mask), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+            results = layer(q, m, keys=keys, mask=mask_argument)
+            for r, e in zip(results, reference(layer, q, m, mask), strict=True):
+                np.testing.assert_allclose(r, e, rtol=1e-4, atol=1e-5)
 
 
 @scores
@@ -66,11 +66,11 @@ def test_gradients(score):
         tf.constant(random(B, T, Q)),
         tf.constant(random(B, S, M, seed=9)),
     )
-    out, shown = random(B, T, M, seed=3), random(B, T, S, seed=4)
+    r_context, r_weights = random(B, T, M, seed=3), random(B, T, S, seed=4)
 
     def loss(q, m):
         context, weights = layer(q, m, mask=tf.constant(MASK))
-        return tf.reduce_sum(context * out) + tf.reduce_sum(weights * shown)
+        return tf.reduce_sum(context * r_context) + tf.reduce_sum(weights * r_weights)
 
     with tf.GradientTape() as tape:
         tape.watch([q, m])
@@ -94,7 +94,7 @@ def test_gradients(score):
 
 
 @scores
-def test_padding_changes_nothing(score):
+def test_padding_has_no_effect(score):
     layer, q, m = layer_of(score), random(B, T, Q), random(B, S, M, seed=9)
     padded = np.concatenate([m, random(B, 3, M, seed=8) * 100], axis=1)
     mask = np.arange(S + 3) < S
@@ -106,45 +106,45 @@ def test_padding_changes_nothing(score):
 
 
 @scores
-def test_rows_and_steps_do_not_meet(score):
+def test_rows_and_steps_are_independent(score):
     layer, q, m = layer_of(score), random(B, T, Q), random(B, S, M, seed=9)
-    whole, _ = layer(q, m)
+    expected, _ = layer(q, m)
     for b in range(B):
         for t in range(T):
-            alone, _ = layer(q[b : b + 1, t : t + 1], m[b : b + 1])
-            np.testing.assert_allclose(alone[0, 0], whole[b, t], rtol=1e-4, atol=1e-5)
+            context, _ = layer(q[b : b + 1, t : t + 1], m[b : b + 1])
+            np.testing.assert_allclose(context[0, 0], expected[b, t], rtol=1e-4, atol=1e-5)
 
 
 @scores
-def test_a_model_with_it_is_saved_and_loaded(score, tmp_path):
+def test_a_saved_model_is_loaded(score, tmp_path):
     q, m = keras.Input((None, Q)), keras.Input((None, M))
     context, weights = Attention(score, units=8, name="attention")(q, m)
     assert (context.shape, weights.shape) == ((None, None, M), (None, None, None))
     model = keras.Model([q, m], context)
     model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras")
-    given = [random(B, T, Q), random(B, S, M, seed=9)]
-    np.testing.assert_array_equal(again(given), model(given))
-    assert again.get_layer("attention").get_config() == model.get_layer("attention").get_config()
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    inputs = [random(B, T, Q), random(B, S, M, seed=9)]
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+    assert loaded.get_layer("attention").get_config() == model.get_layer("attention").get_config()
 
 
 @scores
-def test_half_precision(score):
+def test_mixed_precision(score):
     layer = layer_of(score, dtype="mixed_bfloat16")
     q, m = random(B, T, Q), random(B, S, M, seed=9)
     context, weights = layer(q, m, mask=tf.constant(MASK))
     assert context.dtype == weights.dtype == tf.bfloat16
-    for ours, theirs in zip((context, weights), reference(layer, q, m, MASK), strict=True):
-        np.testing.assert_allclose(np.asarray(ours, np.float32), theirs, atol=0.15)
+    for r, e in zip((context, weights), reference(layer, q, m, MASK), strict=True):
+        np.testing.assert_allclose(np.asarray(r, np.float32), e, atol=0.15)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score": "dot"}, "`score` is one of additive, general. Received: 'dot'"),
-        ({"units": 0}, "`units` is a positive integer. Received: 0"),
+        ({"score": "dot"}, "`score` must be one of additive, general. Received: 'dot'"),
+        ({"units": 0}, "`units` must be a positive integer. Received: 0"),
     ],
 )
-def test_what_it_refuses(options, message):
+def test_invalid_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         Attention(**options)

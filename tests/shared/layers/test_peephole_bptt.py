@@ -1,4 +1,4 @@
-"""The training path of PeepholeLSTM against the loop of the plain cell, which has other tests' proofs."""
+"""The training path of PeepholeLSTM against a loop of the cell."""
 
 import pathlib
 import subprocess
@@ -15,26 +15,26 @@ from shared.layers.recurrent import RecurrentStack
 
 ROOT = pathlib.Path(__file__).parents[3]
 D, H = 3, 5
-CELL_OPTIONS = "use_bias", "dropout", "recurrent_dropout", "seed"
+CELL_ARGUMENTS = "use_bias", "dropout", "recurrent_dropout", "seed"
 
 
 def arrays(rows, steps, seed=0):
-    """x, h, c, and the weights of ys, h and c in a scalar loss."""
+    """Returns x, h, c, and the weights of ys, h and c in a scalar loss."""
     rng = np.random.default_rng(seed)
     shapes = (rows, steps, D), *[(rows, H)] * 2, (rows, steps, H), *[(rows, H)] * 2
     return [tf.constant(rng.normal(size=shape) * 0.7, tf.float32) for shape in shapes]
 
 
-def randomise(layer, seed=1):
+def randomize(layer, seed=1):
     rng = np.random.default_rng(seed)
     layer.set_weights([rng.normal(size=w.shape) * 0.7 for w in layer.get_weights()])
     return layer
 
 
-def run(layer, given, mask=None):
-    """Outputs and gradients, as a training step in a graph has them."""
+def run(layer, inputs, mask=None):
+    """Returns outputs and gradients of a training step in a graph, and its function."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(x, h, c, r_ys, r_h, r_c):
         with tf.GradientTape() as tape:
             tape.watch([x, h, c])
@@ -44,16 +44,16 @@ def run(layer, given, mask=None):
         weights = [v.value for v in layer.trainable_variables]
         return ys, h_last, c_last, *tape.gradient(loss, [x, h, c, *weights])
 
-    return step(*given), step
+    return step(*inputs), step
 
 
-def xla_functions(step, *given):
-    """Names of the functions in the graph of `step` that XLA must compile."""
-    graph = step.get_concrete_function(*given).graph.as_graph_def()
+def xla_functions(step, *inputs):
+    """Returns the functions in the graph of `step` that XLA must compile."""
+    graph = step.get_concrete_function(*inputs).graph.as_graph_def()
     return [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
 
 
-@pytest.mark.parametrize("rows", [1, 5])  # one row is not cut in half, five are cut unevenly
+@pytest.mark.parametrize("rows", [1, 5])  # one row is not divided, five are divided unevenly
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -66,24 +66,24 @@ def xla_functions(step, *given):
         {"zero_output_for_mask": True},
         {"return_sequences": False},
     ],
-    ids=lambda o: next(iter(o), "plain"),
+    ids=lambda o: next(iter(o), "default"),
 )
-def test_it_is_the_loop_of_the_cell(options, masked, rows):
-    given = arrays(rows, 7)
+def test_it_equals_the_loop_of_the_cell(options, masked, rows):
+    inputs = arrays(rows, 7)
     mask = tf.constant(np.random.default_rng(2).random((rows, 7)) < 0.6) if masked else None
     options = {"return_sequences": True, "return_state": True, **options}
     layer = PeepholeLSTM(H, **options)
-    cell_options = {k: options.pop(k) for k in CELL_OPTIONS if k in options}
-    plain = keras.layers.RNN(PeepholeLSTMCell(H, **cell_options), **options)
-    for made in layer, plain:
-        made.build((rows, 7, D))
-        randomise(made)
-    got, step = run(layer, given, mask)
-    want, plain_step = run(plain, given, mask)
-    assert xla_functions(step, *given)
-    assert not xla_functions(plain_step, *given)
-    for g, w in zip(got, want, strict=True):
-        np.testing.assert_allclose(g, w, atol=3e-5, rtol=1e-4)
+    cell_options = {k: options.pop(k) for k in CELL_ARGUMENTS if k in options}
+    reference = keras.layers.RNN(PeepholeLSTMCell(H, **cell_options), **options)
+    for rnn in layer, reference:
+        rnn.build((rows, 7, D))
+        randomize(rnn)
+    results, step = run(layer, inputs, mask)
+    expected, reference_step = run(reference, inputs, mask)
+    assert xla_functions(step, *inputs)
+    assert not xla_functions(reference_step, *inputs)
+    for r, e in zip(results, expected, strict=True):
+        np.testing.assert_allclose(r, e, atol=3e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -97,53 +97,53 @@ def test_it_is_the_loop_of_the_cell(options, masked, rows):
         ({"unroll": True}, False),
     ],
 )
-def test_which_options_train_by_it(options, fast):
-    given = arrays(2, 3)
+def test_which_options_use_it(options, fast):
+    inputs = arrays(2, 3)
     layer = PeepholeLSTM(H, return_sequences=True, return_state=True, **options)
     layer.build((2, 3, D))
-    _, step = run(layer, given)
-    assert bool(xla_functions(step, *given)) == fast
+    _, step = run(layer, inputs)
+    assert bool(xla_functions(step, *inputs)) == fast
 
 
-def test_inference_and_eager_training_are_the_plain_loop(monkeypatch):
-    def never(*_):
-        raise AssertionError("the training path was taken")
+def test_inference_and_eager_training_do_not_use_it(monkeypatch):
+    def fail(*_):
+        raise AssertionError("the training path was used")
 
-    monkeypatch.setattr("shared.layers.peephole_lstm.peephole_lstm", never)
+    monkeypatch.setattr("shared.layers.peephole_lstm.peephole_lstm", fail)
     x = arrays(2, 3)[0]
     layer = PeepholeLSTM(H)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x, training=True))
     assert all(g is not None for g in tape.gradient(loss, layer.trainable_weights))
-    tf.function(lambda x: layer(x, training=False))(x)
-    tf.function(lambda x: layer(x))(x)
-    with pytest.raises(AssertionError, match="training path was taken"):
+    tf.function(lambda x: layer(x, training=False), autograph=False)(x)
+    tf.function(lambda x: layer(x), autograph=False)(x)
+    with pytest.raises(AssertionError, match="training path was used"):
         tf.function(lambda x: layer(x, training=True), autograph=False)(x)
 
 
-def test_a_tape_around_a_graph_sees_the_gradient():
+def test_a_tape_outside_the_graph_gets_the_gradient():
     x = arrays(4, 3)[0]
     layer = PeepholeLSTM(H)
     layer.build(x.shape)
-    randomise(layer)
+    randomize(layer)
 
     def gradients(call):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(call(x) ** 2)
         return tape.gradient(loss, layer.trainable_weights)
 
-    call = tf.function(lambda x: layer(x, training=True))
-    for g, w in zip(gradients(call), gradients(lambda x: layer(x)), strict=True):
-        np.testing.assert_allclose(g, w, atol=1e-5)
+    call = tf.function(lambda x: layer(x, training=True), autograph=False)
+    for g, e in zip(gradients(call), gradients(lambda x: layer(x)), strict=True):
+        np.testing.assert_allclose(g, e, atol=1e-5)
 
 
-def test_a_gradient_of_the_gradient_raises():
+def test_a_second_order_gradient_raises_an_error():
     x = arrays(2, 3)[0]
     layer = PeepholeLSTM(H)
     layer.build(x.shape)
 
-    @tf.function
-    def twice(training):
+    @tf.function(autograph=False)
+    def second_order_gradient(training):
         with tf.GradientTape() as outer:
             outer.watch(x)
             with tf.GradientTape() as inner:
@@ -152,16 +152,17 @@ def test_a_gradient_of_the_gradient_raises():
             g = tf.reduce_sum(inner.gradient(y, x) ** 2)
         return outer.gradient(g, x)
 
-    assert np.abs(twice(False)).max() > 0
+    assert np.abs(second_order_gradient(False)).max() > 0
     with pytest.raises(NotImplementedError, match=r"no second-order gradient.*`training=False`"):
-        twice(True)
+        second_order_gradient(True)
 
 
-def test_another_length_is_not_traced_again():
+def test_another_length_does_not_retrace():
     layer = PeepholeLSTM(H)
     step = tf.function(
         lambda x: tf.gradients(tf.reduce_sum(layer(x, training=True)), x)[0],
         input_signature=[tf.TensorSpec([None, None, D])],
+        autograph=False,
     )
     step(arrays(2, 3)[0])
     counts = [
@@ -177,7 +178,7 @@ def test_another_length_is_not_traced_again():
 
 
 @pytest.mark.parametrize("known", ["x", "state"])
-def test_shapes_may_be_known_in_part(known):
+def test_shapes_may_be_partly_known(known):
     x, h, c, *_ = arrays(4, 3)
     layer = PeepholeLSTM(H, return_state=True)
     spec = [
@@ -185,7 +186,7 @@ def test_shapes_may_be_known_in_part(known):
         *[tf.TensorSpec([4 if known == "state" else None, H])] * 2,
     ]
 
-    @tf.function(input_signature=spec)
+    @tf.function(input_signature=spec, autograph=False)
     def gradients(x, h, c):
         with tf.GradientTape() as tape:
             tape.watch([x, h, c])
@@ -195,8 +196,8 @@ def test_shapes_may_be_known_in_part(known):
     assert [g.shape for g in gradients(x, h, c)] == [x.shape, h.shape, c.shape]
 
 
-def test_sums_of_sixteen_bits_are_made_in_thirty_two():
-    ones = tf.ones([40, 50, H], tf.bfloat16)  # a sum in bfloat16 stays at 256
+def test_bfloat16_sums_use_32_bits():
+    ones = tf.ones([40, 50, H], tf.bfloat16)  # a sum in bfloat16 stops at 256
     np.testing.assert_array_equal(tf.cast(peephole_bptt._sum(ones), tf.float32), np.full(H, 2000))
 
 
@@ -217,19 +218,19 @@ assert losses[-1] < losses[0], losses
 
 
 def test_it_trains_on_several_devices():
-    # In a process of its own: devices are set before TensorFlow starts.
-    done = subprocess.run(
+    # In a separate process: devices must be configured before TensorFlow starts.
+    process = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_stack_trains_by_it(bidirectional):
+def test_a_stack_uses_it(bidirectional):
     x = arrays(4, 6)[0]
     stack = RecurrentStack("peephole_lstm", H, num_layers=2, bidirectional=bidirectional)
     stack.build(x.shape)
-    randomise(stack)
+    randomize(stack)
 
     def gradients(training):
         with tf.GradientTape() as tape:
@@ -237,6 +238,8 @@ def test_a_stack_trains_by_it(bidirectional):
             loss = tf.reduce_sum(y**2)
         return tape.gradient(loss, [v.value for v in stack.trainable_variables])
 
-    fast, plain = (tf.function(gradients)(training) for training in (True, False))
-    for f, p in zip(fast, plain, strict=True):
-        np.testing.assert_allclose(f, p, atol=2e-5)
+    results, expected = (
+        tf.function(gradients, autograph=False)(training) for training in (True, False)
+    )
+    for r, e in zip(results, expected, strict=True):
+        np.testing.assert_allclose(r, e, atol=2e-5)

@@ -1,8 +1,7 @@
-"""A run's folder: nothing in it is changed by mistake."""
+"""A run folder: nothing in it is changed by mistake, and what does not fit is named."""
 
 import dataclasses
 import gc
-import hashlib
 import json
 import shutil
 import subprocess
@@ -13,88 +12,22 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from shared.cli import Options
+from shared.data.splits import TextSplit
 from shared.errors import InputError, reported
+from shared.files import read_json, write_json
 from shared.training import runs
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    data_dir: str = ""
-    units: int = 2
-    epochs: int = 1
-    learning_rate: float = 0.1
+def test_a_finished_run_is_not_changed(toy, finished):
+    before = toy.digest(finished)
+    assert toy.start(finished).finished
+    assert toy.digest(finished) == before
 
 
-def digest(folder):
-    """Every file's content, and that of no other."""
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
-
-
-def start(folder, config=None, data="d", preset="default", **options):
-    config = config or Config()
-    options = Options(run=folder, quiet=True, checkpoint_seconds=0, **options)
-    presets = {preset: Config()}
-    return runs.Run("apps.toy", preset, presets, config, options, {"train": data, "test": "t"})
-
-
-def fit(run, targets=1.0, epochs=None):
-    """Trains one layer for the epochs that are left."""
-    x = keras.Input((3,))
-    net = keras.Model(x, keras.layers.Dense(run.config.units, name="dense")(x))
-    net.compile(keras.optimizers.Adam(run.config.learning_rate), "mse")
-    run.restore(net)
-    data = tf.data.Dataset.from_tensors((tf.ones([4, 3]), tf.fill([4, run.config.units], targets)))
-    for epoch in run.epochs():
-        if epoch == epochs:
-            break
-        net.fit(
-            run.remaining(data.repeat(3)),
-            validation_data=data,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            callbacks=run.callbacks(),
-            verbose=0,
-            shuffle=False,
-        )
-    return net
-
-
-def refusal(call, capsys):
-    """The one line that a script prints to stderr when it refuses, with status 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        reported(lambda argv: call())()
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2
-    assert out == ""
-    [line] = [line for line in err.splitlines() if not line.startswith("resuming ")]
-    return line
-
-
-@pytest.fixture
-def finished(tmp_path):
-    run = start(tmp_path / "run")
-    fit(run)
-    run.record({"value": 1.0})
-    return tmp_path / "run"
-
-
-def test_a_finished_run_is_left_as_it_is(finished):
-    before = digest(finished)
-    assert start(finished).finished
-    assert digest(finished) == before
-
-
-def test_the_command_of_a_finished_run_says_so(trained, capsys):
+def test_the_command_of_a_finished_run_says_so(toy, trained, capsys):
     app = trained("language_model")
-    before = digest(app.run)
+    before = toy.digest(app.run)
     capsys.readouterr()
     with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
         app.train.main(["tiny", "--run", str(app.run), "--quiet"])
@@ -102,59 +35,68 @@ def test_the_command_of_a_finished_run_says_so(trained, capsys):
     assert str(app.run) in out
     assert "finished" in out
     assert "--run" in out
-    assert digest(app.run) == before
+    assert toy.digest(app.run) == before
 
 
-def test_other_settings_are_named_with_both_values(finished, capsys):
-    before = digest(finished)
-    err = refusal(lambda: start(finished, Config(units=5, epochs=7)), capsys)
-    assert "units: 2 there, 5 now" in err
-    assert "epochs: 1 there, 7 now" in err
-    assert "learning_rate" not in err
-    assert "--run" in err
-    err = refusal(lambda: start(finished, preset="large"), capsys)
-    assert "preset: 'default' there, 'large' now" in err
-    assert digest(finished) == before
+def test_other_settings_are_named_with_both_values(toy, finished, refusal):
+    before = toy.digest(finished)
+    line = refusal(lambda: toy.start(finished, toy.Config(units=5, epochs=7, widths=(3,))))
+    assert "units: 2 in the run, 5 now" in line
+    assert "epochs: 1 in the run, 7 now" in line
+    assert "widths: [3, 5] in the run, [3] now" in line
+    assert "learning_rate" not in line
+    assert "--run" in line
+    line = refusal(lambda: toy.start(finished, preset="large"))
+    assert "preset: 'default' in the run, 'large' now" in line
+    assert toy.digest(finished) == before
 
 
-def test_the_same_data_may_lie_elsewhere_and_other_data_are_named(finished, capsys):
-    before = digest(finished)
-    assert start(finished, Config(data_dir="/elsewhere")).finished
-    err = refusal(lambda: start(finished, data="other"), capsys)
-    assert "(data of train)" in err
-    assert digest(finished) == before
+def test_the_data_may_lie_in_another_folder_and_other_data_are_named(toy, finished, refusal):
+    before = toy.digest(finished)
+    assert toy.start(finished, toy.Config(data_dir=("/elsewhere", "/there"))).finished
+    line = refusal(lambda: toy.start(finished, train="other"))
+    assert "(data of train)" in line
+    assert toy.digest(finished) == before
 
 
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
+def test_an_extra_test_set_is_part_of_the_data(toy, tmp_path, refusal):
+    folder = toy.train(tmp_path / "run", extra="hard sentences")
+    before = toy.digest(folder)
+    assert toy.start(folder, extra="hard sentences").finished
+    assert "(data of extra)" in refusal(lambda: toy.start(folder, extra="other sentences"))
+    assert "(data of extra)" in refusal(lambda: toy.start(folder))
+    assert toy.digest(folder) == before
+
+
+def test_a_folder_that_is_no_run_is_not_changed(toy, tmp_path, refusal):
     (tmp_path / "thesis.txt").write_text("years of work")
-    before = digest(tmp_path)
-    assert "holds no run" in refusal(lambda: start(tmp_path), capsys)
-    assert "thesis.txt" in refusal(lambda: start(tmp_path / "thesis.txt"), capsys)
-    assert digest(tmp_path) == before
+    before = toy.digest(tmp_path)
+    assert "holds no run" in refusal(lambda: toy.start(tmp_path))
+    assert "thesis.txt is a file" in refusal(lambda: toy.start(tmp_path / "thesis.txt"))
+    assert toy.digest(tmp_path) == before
 
 
-def test_two_processes_do_not_train_one_run(finished, capsys):
+def test_two_processes_do_not_train_one_run(toy, finished, refusal):
     hold = (
         f"import fcntl; f = open({str(finished / 'lock')!r}); fcntl.flock(f, 2); print(); input()"
     )
-    before = digest(finished)
+    before = toy.digest(finished)
     with subprocess.Popen(
         [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         other.stdout.readline()
-        assert "another process" in refusal(lambda: start(finished), capsys)
-        assert digest(finished) == before
+        assert "another process" in refusal(lambda: toy.start(finished))
+        assert toy.digest(finished) == before
         other.communicate("")
-    assert start(finished).finished
+    assert toy.start(finished).finished
 
 
-def test_a_run_that_is_over_lets_go_of_its_folder(tmp_path, capsys):
-    """In one process, as in a notebook: also after an error."""
+def test_a_run_that_has_ended_unlocks_its_folder(toy, tmp_path, capsys):
+    """In one process, as in a notebook, and after an error too."""
 
     @reported
     def main(argv=None):
-        run = start(tmp_path / "run")
-        fit(run, targets=np.nan)
+        toy.fit(toy.start(tmp_path / "run"), target=np.nan)
 
     for _ in range(2):
         with pytest.raises(SystemExit):
@@ -164,77 +106,30 @@ def test_a_run_that_is_over_lets_go_of_its_folder(tmp_path, capsys):
         assert "another process" not in err
 
 
-def test_a_loss_of_nan_stops_with_one_line(tmp_path, capsys):
-    config = Config(epochs=2)
-    err = refusal(lambda: fit(start(tmp_path / "run", config), targets=np.nan), capsys)
-    assert "loss is nan" in err
-    assert "--learning-rate" in err
-    # Nor is it overlooked when the command is typed again, though the epochs were run through.
+def test_a_loss_of_nan_stops_with_one_line(toy, tmp_path, refusal):
+    train = lambda: toy.fit(toy.start(tmp_path / "run", toy.Config(epochs=2)), np.nan)  # noqa: E731
+    line = refusal(train)
+    assert "loss is nan" in line
+    assert "--learning-rate" in line
+    # The same command fails in the same way.
     for _ in range(2):
-        assert "loss is nan" in refusal(
-            lambda: fit(start(tmp_path / "run", config), np.nan), capsys
-        )
+        assert "loss is nan" in refusal(train)
 
 
-def test_a_run_without_a_best_epoch_says_so(tmp_path, capsys):
-    run = start(tmp_path / "run")
-    run.record({})
-    assert "best.keras" in refusal(runs.load(tmp_path / "run").best_model, capsys)
+def test_a_run_without_a_best_epoch_says_so(toy, tmp_path, refusal):
+    toy.start(tmp_path / "run").write_metrics(test={})
+    assert "has no best.keras" in refusal(runs.load(tmp_path / "run").best_model)
 
 
-def test_init_from_begins_with_the_weights_of_the_other_run(finished, tmp_path, capsys):
-    source = runs.load(finished).best_model()
-    other = start(tmp_path / "new", Config(epochs=0), init_from=finished)
-    net = fit(other)
-    assert len(net.trainable_variables) == 2
-    for a, b in zip(net.trainable_variables, source.trainable_variables, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert other.about["init_from"] == "toy"
-    fit(start(tmp_path / "trained", init_from=finished))
-    err = refusal(lambda: start(tmp_path / "trained"), capsys)
-    assert "init_from: 'toy' there, None now" in err
-
-
-def test_init_from_takes_the_vocabulary_that_the_weights_are_of(finished, tmp_path):
-    (finished / "vocabulary.txt").write_text("</s>\n<unk>\n\u6f22\n", encoding="utf-8")
-    for options in ({}, {"dry_run": True}):
-        new = start(tmp_path / "new", init_from=finished, **options)
-        content = (new.path / "vocabulary.txt").read_text(encoding="utf-8")
-        assert content == "</s>\n<unk>\n\u6f22\n"
-
-
-def test_a_run_that_has_learned_nothing_takes_other_settings(tmp_path):
-    first = start(tmp_path / "run", Config(units=5), data="wrong")
-    (first.path / "vocabulary.txt").write_text("of the wrong data")
-    del first
-    second = start(tmp_path / "run")
-    assert not (second.path / "vocabulary.txt").exists()
-    assert runs.read_json(second.path / "run.json")["config"]["units"] == Config().units
-
-
-def test_init_from_is_refused_where_it_cannot_be(finished, tmp_path, capsys):
-    new = tmp_path / "new"
-    wide = lambda: fit(start(new, Config(units=3), init_from=finished))  # noqa: E731
-    err = refusal(wide, capsys)
-    assert "dense/kernel has shape (3, 2), here it is (3, 3)" in err
-    assert "no run there" in refusal(
-        lambda: start(tmp_path / "b", init_from=tmp_path / "c"), capsys
-    )
-    fit(start(tmp_path / "half", Config(epochs=2)), epochs=1)
-    err = refusal(lambda: start(tmp_path / "b", init_from=tmp_path / "half"), capsys)
-    assert "half is unfinished" in err
-    assert not (tmp_path / "b").exists()
-
-
-def test_a_dry_run_writes_nothing(trained, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_writes_nothing(trained, tmp_path, monkeypatch):
     app = trained("language_model")
     monkeypatch.chdir(tmp_path)
     steps = []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    fit_ = keras.Model.fit
+    fit = keras.Model.fit
     monkeypatch.setattr(
-        keras.Model, "fit", lambda self, *a, **k: steps.append(fit_(self, *a, **k).params["steps"])
+        keras.Model, "fit", lambda self, *a, **k: steps.append(fit(self, *a, **k).params["steps"])
     )
     with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
         app.train.main(["tiny", "--dry-run", "--quiet"])
@@ -245,20 +140,7 @@ def test_a_dry_run_writes_nothing(trained, tmp_path, monkeypatch, capsys):
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["scratch"]
 
 
-def test_the_card_says_nothing_of_where_the_data_lay(finished, tmp_path):
-    run = start(tmp_path / "placed", Config(data_dir=str(tmp_path / "private")))
-    fit(run)
-    run.record({})
-    assert "private" in (tmp_path / "placed" / "run.json").read_text()  # for who trains on
-    loaded = runs.load(tmp_path / "placed")
-    card = loaded.card(loaded.best_model())
-    assert card["config"]["data_dir"] == ""
-    assert "private" not in json.dumps(card)
-    assert "--data-dir DIR" in card["command"]
-    assert card["parameters"] == 2 * 3 + 2
-
-
-def test_load_wants_a_run_of_the_app(finished, tmp_path):
+def test_load_accepts_finished_runs_of_the_app(toy, finished, tmp_path):
     assert runs.load(finished, "apps.toy").name == "toy"
     with pytest.raises(InputError, match=r"a run of toy, not of apps\.other"):
         runs.load(finished, "apps.other")
@@ -266,3 +148,136 @@ def test_load_wants_a_run_of_the_app(finished, tmp_path):
     (tmp_path / "broken" / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run\.json is not valid JSON"):
         runs.load(tmp_path / "broken")
+
+
+# --- Settings of other versions ------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_run(finished):
+    """A run that has a setting `longest`, which does not exist now, and lacks `widths`, which is new."""
+    about = read_json(finished / "run.json")
+    config = {"longest": 80, **about["config"]}
+    del config["widths"]
+    write_json(finished / "run.json", {**about, "config": config})
+    return finished
+
+
+def test_a_setting_that_does_not_exist_now_is_named(toy, old_run, refusal):
+    before = toy.digest(old_run)
+    for call in (
+        lambda: toy.start(old_run),
+        lambda: toy.start(old_run, toy.Config(units=5)),
+        lambda: runs.load(old_run).config_of(toy.Config),
+    ):
+        line = refusal(call)
+        assert line.startswith(f"error: {old_run} was made by another version of this project")
+        assert "do not exist now (longest)" in line
+    assert toy.digest(old_run) == before
+
+
+def test_a_setting_that_is_newer_than_the_run_has_its_default(toy, old_run, refusal):
+    about = read_json(old_run / "run.json")
+    del about["config"]["longest"]
+    write_json(old_run / "run.json", about)
+    assert toy.start(old_run).finished
+    assert runs.load(old_run).config_of(toy.Config) == toy.Config()
+    line = refusal(lambda: toy.start(old_run, toy.Config(widths=(1,))))
+    assert "widths: [3, 5] in the run, [1] now" in line
+
+
+def test_the_settings_of_a_run_survive_json(toy, tmp_path):
+    config = toy.Config(widths=(7,), data_dir=("a", "b"))
+    run = toy.start(tmp_path / "run", config)
+    assert run.config_of(toy.Config) == config
+    assert runs.RunFolder(tmp_path / "run").config_of(toy.Config) == config
+
+
+def test_state_survives_json():
+    assert runs.State() == round_trip(runs.State())
+    state = runs.State(
+        epoch=3, step=7, metrics=[1.5, [2, 3]], history=[{"epoch": 1, "loss": 0.1 + 0.2}],
+        seconds=1 / 3, best=2.5, epochs_without_improvement=2, stopped=True,
+    )  # fmt: skip
+    assert round_trip(state) == state
+    assert {f.name for f in dataclasses.fields(state)} == set(json.loads(serialized(state)))
+    # Two states do not share their lists.
+    runs.State().history.append(1)
+    assert runs.State().history == []
+
+
+def serialized(state):
+    return runs._SavedState(state).serialize()
+
+
+def round_trip(state):
+    saved = runs._SavedState(runs.State())
+    saved.deserialize(serialized(state))
+    return saved.state
+
+
+# --- start and finish ----------------------------------------------------------------------------
+
+
+def test_start_opens_the_splits_once_and_then_the_run(toy, tmp_path, capsys):
+    configs = []
+
+    def open_splits(config):
+        configs.append(config)
+        return toy.splits_of(train="d", test="t")
+
+    argv = ["--run", str(tmp_path / "run"), "--units", "4", "--quiet"]
+    run = runs.start("apps.toy", {"default": toy.Config()}, open_splits, argv)
+    assert configs == [run.config] == [toy.Config(units=4)]
+    assert list(run.splits["train"]) == ["d"]
+    assert not run.finished
+    assert read_json(tmp_path / "run" / "run.json")["data"] == {
+        name: split.digest for name, split in run.splits.items()
+    }
+    assert capsys.readouterr().out == ""
+    run.write_metrics(test={"value": 1})
+    del run
+    assert runs.start("apps.toy", {"default": toy.Config()}, open_splits, argv).finished
+    assert "is finished; to start again, remove it" in capsys.readouterr().out
+
+
+def test_data_that_cannot_be_read_leave_no_folder(toy, tmp_path, refusal):
+    def open_splits(config):
+        raise InputError("train.txt, line 3: not UTF-8")
+
+    argv = ["--run", str(tmp_path / "run")]
+    line = refusal(lambda: runs.start("apps.toy", {"default": toy.Config()}, open_splits, argv))
+    assert line == "error: train.txt, line 3: not UTF-8"
+    assert not (tmp_path / "run").exists()
+
+
+def test_finish_exports_once_and_records_the_result(toy, tmp_path, capsys):
+    run = toy.start(tmp_path / "run")
+    toy.fit(run)
+    calls = []
+
+    def write(run, folder):
+        calls.append("write")
+        folder.mkdir()
+
+    def evaluate(folder, config, splits, predictions):
+        calls.append("evaluate")
+        assert runs.versions(folder) == ["1"]
+        assert (config, predictions) == (run.config, run.path / "predictions.jsonl")
+        assert isinstance(splits["test"], TextSplit)
+        if calls == ["write", "evaluate"]:
+            raise InputError("interrupted")
+        return {"metric": "errors", "value": 1.5, "baseline": "copy", "baseline_value": 3}
+
+    with pytest.raises(InputError, match="interrupted"):
+        run.finish(write, evaluate)
+    assert not run.finished
+    capsys.readouterr()
+    run.finish(write, evaluate)
+    assert calls == ["write", "evaluate", "evaluate"]
+    assert run.finished
+    assert runs.load(tmp_path / "run").metrics["test"]["value"] == 1.5
+    assert capsys.readouterr().out == (
+        "errors: 1.5 (baseline, copy: 3)\n"
+        f"run: {run.path}\nnext: python -m apps.toy.export {run.path}\n"
+    )

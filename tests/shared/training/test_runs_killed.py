@@ -1,11 +1,11 @@
-"""A run that is killed anywhere goes on bit for bit.
+"""A run that is killed at any moment continues exactly, bit for bit.
 
 This file is also the program that is killed:
 
-    python tests/shared/test_runs_killed.py FOLDER PLANS
+    python tests/shared/training/test_runs_killed.py FOLDER PLANS
 
-trains `FOLDER/killed` once for each of PLANS (JSON), each time in a process of its own that kills
-itself at the moment the plan names; then to its end, and `FOLDER/whole` in one go.
+trains `FOLDER/killed` once for each of PLANS (JSON), each time in a new process that kills itself at the
+moment of the plan, and then to its end; and `FOLDER/whole` without interruption.
 """
 
 import json
@@ -25,37 +25,40 @@ import pytest
 import tensorflow as tf
 
 from apps.language_model import config, model
+from shared import plots
 from shared.cli import Options
 from shared.data import batching
+from shared.data.splits import TextSplit
 from shared.training import runs
+from shared.training.schedules import warmup_cosine
 
 SEED = 20
-PATIENCE = 4
+PATIENCE = 3
 
 
 def plans(seed=SEED):
-    """Where the processes are killed, one after the other: (what, which occurrence in its process)."""
+    """Returns the moments at which the processes are killed: (what happens, how often it has happened)."""
     rng = np.random.default_rng(seed)
     count = lambda low, high: int(rng.integers(low, high + 1))  # noqa: E731
     return [
         ("run.json", 1),
-        ("train batch", count(1, 4)),
-        ("checkpoint's temporary folder", count(1, 3)),
+        ("train batch", count(1, 2)),
+        ("temporary folder of a checkpoint", count(1, 2)),
         ("validation batch", count(1, 4)),
-        ("half of best.keras", 1),
-        ("best.keras, and not yet the checkpoint", 1),
-        ("half of the checkpoint's name", count(2, 5)),
-        ("checkpoint, and not yet metrics.json", 1),
+        ("best.keras is partial", 1),
+        ("best.keras is written, the checkpoint is not", 1),
+        ("the list of checkpoints is partial", count(2, 5)),
+        ("the checkpoint is written, metrics.json is not", 1),
         ("milliseconds into a save", count(0, 9)),
-        ("train batch", count(10, 20)),
-        ("old checkpoint half deleted", count(4, 10)),
+        ("train batch", count(6, 8)),
+        ("an old checkpoint is partly deleted", 2 * count(1, 2) + 1),
         ("validation batch", count(6, 8)),
     ]
 
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # a thread of the killed process runs on for a moment
+    time.sleep(60)  # the threads of a killed process continue for a moment
 
 
 def die_at(owner, name, nth=1, matching="", after=False):
@@ -76,14 +79,14 @@ def die_at(owner, name, nth=1, matching="", after=False):
 
 
 def arm(what, nth, folder):
-    """Prepares the death of this process; returns callbacks for `fit`."""
+    """Prepares that this process kills itself; returns callbacks for `fit`."""
     from tensorflow.python.lib.io import file_io
 
     save, saves = tf.train.CheckpointManager.save, []
 
     def watched_save(*args, **kwargs):
         saves.append(1)
-        if what == "checkpoint's temporary folder" and len(saves) == nth:
+        if what == "temporary folder of a checkpoint" and len(saves) == nth:
             threading.Thread(target=_kill_when_seen, args=[folder / "checkpoints", "_temp"]).start()
         if what == "milliseconds into a save" and len(saves) == 5:
             threading.Timer(nth / 1000, kill).start()
@@ -91,16 +94,18 @@ def arm(what, nth, folder):
 
     tf.train.CheckpointManager.save = watched_save
     if what == "run.json":
-        die_at(os, "replace", matching=".run.json.half")
-    elif what == "half of best.keras":
-        die_at(os, "replace", matching="best.half.keras")
-    elif what == "best.keras, and not yet the checkpoint":
-        die_at(os, "replace", matching="best.half.keras", after=True)
-    elif what == "half of the checkpoint's name":
+        die_at(os, "replace", matching=".run.json.partial")
+    elif what == "best.keras is partial":
+        die_at(os, "replace", matching="best.partial.keras")
+    elif what == "best.keras is written, the checkpoint is not":
+        die_at(os, "replace", matching="best.partial.keras", after=True)
+    elif what == "the list of checkpoints is partial":
         die_at(file_io, "rename", nth, matching="checkpoint.tmp")
-    elif what == "checkpoint, and not yet metrics.json":
-        die_at(os, "replace", 2, matching=".metrics.json.half")  # the first is of the restore
-    elif what == "old checkpoint half deleted":
+    elif what == "the checkpoint is written, metrics.json is not":
+        die_at(
+            os, "replace", 2, matching=".metrics.json.partial"
+        )  # the first is written by restore
+    elif what == "an old checkpoint is partly deleted":
         die_at(file_io, "delete_file", nth, matching="ckpt-", after=True)
     elif what in ("train batch", "validation batch"):
         callback, batches = keras.callbacks.Callback(), []
@@ -123,15 +128,18 @@ def _kill_when_seen(folder, part):
 
 
 def train(folder, what=None, nth=0):
-    """The loop of an app's `train`, over random tokens, of a model that remembers: dropout, states
-    carried from batch to batch, a schedule, and early stopping."""
+    """Trains as the language model does, on random tokens.
+
+    The state of this training has many parts: dropout seeds, states carried from batch to batch, a
+    learning rate schedule and early stopping.
+    """
+    plots.curve = lambda history, path: path.touch()  # drawing it takes most of the time
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     callbacks = arm(what, nth, folder)
     settings = config.Config(
         cell="simple_rnn",
         units=6,
-        num_layers=2,
         dropout=0.3,
         epochs=30,
         batch_size=4,
@@ -141,15 +149,17 @@ def train(folder, what=None, nth=0):
     )
     options = Options(run=folder, checkpoint_seconds=0, deterministic=True, quiet=True)
     presets = {"default": settings}
-    run = runs.Run("apps.toy", "default", presets, settings, options, {"train": "?"})
+    splits = {"train": TextSplit("train", ["random tokens"])}
+    run = runs.Run("apps.toy", "default", presets, settings, options, splits)
     options.seed(settings.seed)
-    ids = np.random.default_rng(0).integers(0, 12, 400)
-    order = batching.windows(ids[:200], 4, settings.window, settings.seed)
-    valid = batching.windows(ids[200:], 4, settings.window)(0)
-    net = model.build(settings, types.SimpleNamespace(size=12))
-    rate = keras.optimizers.schedules.CosineDecay(0.0, 300, warmup_target=0.03, warmup_steps=30)
+    ids = np.random.default_rng(0).integers(0, 12, 200)
+    order = batching.windows(ids[:100], 4, settings.window, settings.seed)
+    valid = batching.windows(ids[100:], 4, settings.window)(0)
+    vocabulary = types.SimpleNamespace(size=12)
+    net = model.build(settings, types.SimpleNamespace(vocabulary=vocabulary, size=12))
+    rate = warmup_cosine(0.3, warmup_steps=5, total_steps=150)
     net.compile(
-        keras.optimizers.AdamW(rate, weight_decay=0.01),
+        keras.optimizers.SGD(rate, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         ),
@@ -173,9 +183,9 @@ def train(folder, what=None, nth=0):
 
 
 def in_a_fork(folder, *plan):
-    """Trains in a child of this process, which has imported TensorFlow and not used it."""
+    """Trains in a fork of this process, which has imported TensorFlow but has not used it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads: none of ours runs
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: none is running
         pid = os.fork()
     if not pid:
         try:
@@ -193,40 +203,44 @@ def in_a_fork(folder, *plan):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """The folder of the two trainings, and what each process of the first left."""
+    """The folder of the two trainings, a description of what each process left, and stderr."""
     folder = tmp_path_factory.mktemp("killed")
-    done = subprocess.run(
+    root = pathlib.Path(__file__).parents[3]
+    process = subprocess.run(
         [sys.executable, __file__, str(folder), json.dumps(plans())],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
-    assert done.returncode == 0, done.stderr
-    return folder, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+    assert process.returncode == 0, process.stderr
+    return folder, [json.loads(line) for line in process.stdout.splitlines()], process.stderr
 
 
-def test_every_kill_struck_where_it_should(killed):
+def test_every_process_was_killed_at_its_moment(killed):
     _, processes, stderr = killed
     *dead, last, whole = processes
     assert [p["status"] for p in dead] == [-signal.SIGKILL] * len(plans()), stderr
     assert last["status"] == whole["status"] == 0, stderr
     left = {p["plan"][0]: p["left"] for p in dead}
     has = lambda what, part: any(part in name for name in left[what])  # noqa: E731
-    assert set(left["run.json"]) == {"lock", ".run.json.half"}
-    assert has("checkpoint's temporary folder", "_temp/part")
-    assert has("half of best.keras", "best.half.keras")
-    assert not has("half of best.keras", "best.keras")
-    assert has("best.keras, and not yet the checkpoint", "best.keras")
-    assert has("half of the checkpoint's name", "checkpoint.tmp")
-    assert has("checkpoint, and not yet metrics.json", ".metrics.json.half")
-    halves = [n.rpartition(".")[0] for n in left["old checkpoint half deleted"] if "/ckpt-" in n]
-    assert len(halves) % 2 == 1  # an index without its data
-    # The last kill came while early stopping was counting, which it then went on with.
+    assert set(left["run.json"]) == {"lock", ".run.json.partial"}
+    assert has("temporary folder of a checkpoint", "_temp/part")
+    assert has("best.keras is partial", "best.partial.keras")
+    assert not has("best.keras is partial", "best.keras")
+    assert has("best.keras is written, the checkpoint is not", "best.keras")
+    assert has("the list of checkpoints is partial", "checkpoint.tmp")
+    assert has("the checkpoint is written, metrics.json is not", ".metrics.json.partial")
+    names = [
+        n.rpartition(".")[0] for n in left["an old checkpoint is partly deleted"] if "/ckpt-" in n
+    ]
+    assert len(names) % 2 == 1  # an index without its data
+    # At the last kill, early stopping had counted some epochs without improvement.
     losses = [e["val_loss"] for e in dead[-1]["history"]]
     assert 0 < len(losses) - 1 - int(np.argmin(losses)) < PATIENCE
 
 
-def test_a_killed_run_ends_as_one_that_was_not(killed):
+def test_a_killed_run_ends_with_the_same_variables(killed):
     folder, *_ = killed
     paths = json.loads((folder / "whole" / "paths.json").read_text())
     kinds = ["seed_generator_state", "carried_0", "iteration", "momentum"]
@@ -239,7 +253,7 @@ def test_a_killed_run_ends_as_one_that_was_not(killed):
     ]
     assert differ == []
     seeds = [one[n] for p, n in zip(paths, one.files, strict=True) if "seed_generator_state" in p]
-    assert sum(s[1] > 0 for s in seeds) >= 2  # both dropouts drew
+    assert sum(s[1] > 0 for s in seeds) >= 2  # both dropout layers have drawn numbers
 
 
 def test_a_killed_run_has_the_same_curve_and_stops_at_the_same_epoch(killed):
@@ -249,7 +263,7 @@ def test_a_killed_run_has_the_same_curve_and_stops_at_the_same_epoch(killed):
     losses = [e["val_loss"] for e in one["history"]]
     assert len(losses) == int(np.argmin(losses)) + 1 + PATIENCE < 30
     rates = [e["learning_rate"] for e in one["history"]]
-    assert len(set(rates)) == len(rates)  # the schedule moved all the time
+    assert len(set(rates)) == len(rates)  # the schedule changed it in each epoch
     accuracy = [e["sparse_categorical_accuracy"] for e in one["history"]]
     assert len(set(accuracy)) > 1
     best = [keras.saving.load_model(folder / n / "best.keras") for n in ("whole", "killed")]
@@ -257,9 +271,9 @@ def test_a_killed_run_has_the_same_curve_and_stops_at_the_same_epoch(killed):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_killed_run_leaves_no_debris(killed):
+def test_a_killed_run_leaves_no_partial_files(killed):
     folder, *_ = killed
-    # TensorBoard writes a file for each process: the curves in them are one.
+    # TensorBoard writes a file for each process.
     one, two = (
         {
             str(p.relative_to(folder / name))
@@ -274,9 +288,7 @@ def test_a_killed_run_leaves_no_debris(killed):
 
 
 if __name__ == "__main__":
-    import matplotlib.pyplot  # noqa: F401 (once, and not in every child)
-
-    here = pathlib.Path(sys.argv[1])
-    for planned in [*json.loads(sys.argv[2]), []]:
-        print(json.dumps(in_a_fork(here / "killed", *planned)), flush=True)
-    print(json.dumps(in_a_fork(here / "whole")), flush=True)
+    root_folder = pathlib.Path(sys.argv[1])
+    for plan in [*json.loads(sys.argv[2]), []]:
+        print(json.dumps(in_a_fork(root_folder / "killed", *plan)), flush=True)
+    print(json.dumps(in_a_fork(root_folder / "whole")), flush=True)
