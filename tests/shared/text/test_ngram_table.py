@@ -55,7 +55,7 @@ def test_unigrams(table_and_sequences):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"trigram\.npz is no valid \.npz"):
+    with pytest.raises(InputError, match=r"trigram\.npz is not a valid \.npz"):
         TrigramTable(tmp_path / "trigram.npz")
 
 
