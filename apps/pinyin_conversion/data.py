@@ -206,6 +206,8 @@ def _batches(config, dictionary, ids, training):
     tone_dropout = config.tone_dropout if config.tones and training else 0.0
 
     @tf.autograph.experimental.do_not_convert  # it has no Python control flow that depends on tensors
+    # A `tf.function`, so that the graph of the dictionary is traced once and not in every epoch.
+    @tf.function(autograph=False)
     def example(columns, seed):
         codes, targets = columns["codes"][0], columns["readings"][0] - 1
         if tone_dropout:
