@@ -49,7 +49,7 @@ def test_predictions_are_written(trained):
     right = sum(evaluate._right(row["output"], row["target"]) for row in rows)
     test = json.loads((app.run / "metrics.json").read_text())["test"]
     assert test["value"] == round(100 * right / sum(len(row["target"]) for row in rows), 2)
-    assert test["groups"]["model"]["test"] == [test["value"], test["sentences_right"]]
+    assert test["groups"]["model"]["test"] == [test["value"], test["sentence_accuracy"]]
     assert set(test["groups"]) == {
         "model", "unseparated", "most frequent character", "modified Kneser-Ney trigram",
     }  # fmt: skip
