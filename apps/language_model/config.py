@@ -29,7 +29,7 @@ class Config:
     epochs: int = 9  # passes over the training text
     batch_size: int = 32  # number of parallel streams of text
     window: int = 64  # time steps of truncated back-propagation
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # optimizer
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # optimization algorithm
     learning_rate: float = 0.005  # highest learning rate; cosine decay to zero
     warmup_steps: int = 100  # steps of linear warm-up
     weight_decay: float = 0.0  # decoupled weight decay

@@ -144,7 +144,7 @@ def save(server, folder):
     endpoints = server.endpoints
     functions = {name: fn.get_concrete_function() for name, fn in endpoints.items()}
     variables = {v.ref(): v for fn in functions.values() for v in fn.graph.variables}
-    # A Keras model as an attribute saves a graph that TF Serving cannot load; its variables can be saved,
+    # TF Serving does not find variables that belong only to a Keras model; as attributes it finds them,
     # frozen ones too.
     server.variables_of_endpoints = list(variables.values())
     # As attributes, the functions would be traced again.
@@ -174,6 +174,7 @@ def promote(make, base):
         the folder of the new version: `base/1`, or the number after the highest one.
     """
     base = pathlib.Path(base)
+    new = [folder for folder in base.parents if not folder.exists()]
     base.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(base), tempfile.TemporaryDirectory(prefix=".partial-", dir=base) as partial:
@@ -183,8 +184,9 @@ def promote(make, base):
             version = base / str(1 + max(map(int, versions(base)), default=0))
             os.rename(pathlib.Path(partial, "model"), version)
     finally:
-        if not os.listdir(base):
-            base.rmdir()
+        with contextlib.suppress(OSError):  # a folder that is not empty stays
+            for folder in (base, *new):
+                folder.rmdir()
     return version
 
 

@@ -1,6 +1,7 @@
-"""The command line of a `train`: presets, flags, help, and mistakes."""
+"""The command line of `train`: presets, flags, help and errors; settings that are read from JSON."""
 
 import dataclasses
+import json
 import pathlib
 import re
 import types
@@ -20,13 +21,14 @@ from shared.errors import InputError, reported
 class Config:
     """A toy."""
 
-    units: int = 4  # size of the state, in numbers
-    rate: float = 0.5  # of learning, in steps
-    cell: Literal["lstm", "gru"] = "lstm"  # the recurrent thing
-    both: bool = False  # read it backwards too
-    name: str = ""  # what it is called
-    limit: int | None = None  # most words kept, None keeps all
-    widths: tuple[int, ...] = (1, 2)  # of the filters, in frames
+    units: int = 4  # size of the hidden state
+    rate: float = 0.5  # learning rate, per step
+    cell: Literal["lstm", "gru"] = "lstm"  # recurrent cell
+    both: bool = False  # read in both directions
+    name: str = ""  # name of the toy
+    limit: int | None = None  # maximum number of words; None: all
+    widths: tuple[int, ...] = (1, 2)  # widths of the filters, in frames
+    data_dir: tuple[str, ...] = ()  # folders with the data
 
 
 PRESETS = {
@@ -40,8 +42,8 @@ def parse(*argv, presets=PRESETS):
     return cli.parse("apps.toy", presets, list(argv))
 
 
-def of_another_value(field, value):
-    """Words for the command line, and what they mean: a value that the field does not have."""
+def another_value(field, value):
+    """Returns arguments for the command line and their meaning: a value that differs from `value`."""
     kind = field.type
     if typing.get_origin(kind) is Literal:
         other = next(a for a in typing.get_args(kind) if a != value)
@@ -49,7 +51,10 @@ def of_another_value(field, value):
         flag = field.name.replace("_", "-")
         return [f"--no-{flag}" if value else f"--{flag}"], not value
     elif typing.get_origin(kind) is tuple:
-        return [f"--{field.name}", "7", "8", "9"], (7, 8, 9)
+        kind, *others = typing.get_args(kind)
+        count = 3 if others == [...] else len(value)
+        other = tuple(kind(7 + i) for i in range(count))
+        return [f"--{field.name.replace('_', '-')}", *map(str, other)], other
     elif kind is int or isinstance(kind, types.UnionType):
         other = (value or 0) + 3
     else:
@@ -67,7 +72,7 @@ def test_a_preset_is_a_subcommand():
         assert options == cli.Options(run=pathlib.Path("runs/toy", name))
 
 
-def test_default_is_meant_where_none_is_named():
+def test_default_is_used_if_no_preset_is_named():
     assert parse() == parse("default")
     preset, config, options = parse("--units", "7", "--dry-run")
     assert (preset, config) == ("default", Config(units=7))
@@ -81,10 +86,10 @@ def test_default_is_meant_where_none_is_named():
 def test_every_field_is_a_flag(presets, preset):
     words, expected = [preset], {}
     for field in dataclasses.fields(presets[preset]):
-        more, expected[field.name] = of_another_value(field, getattr(presets[preset], field.name))
+        more, expected[field.name] = another_value(field, getattr(presets[preset], field.name))
         words += more
     assert all(getattr(presets[preset], k) != v for k, v in expected.items())
-    # All at once, and one alone, which leaves the others as the preset has them.
+    # All at once, and one by itself: the others keep the values of the preset.
     assert parse(*words, presets=presets)[1] == type(presets[preset])(**expected)
     config = parse(preset, *more, presets=presets)[1]
     last = {field.name: expected[field.name]}
@@ -113,26 +118,26 @@ def test_an_app_with_one_preset():
     assert parse("default", presets=one) == expected
     assert parse("default", "--units", "6", presets=one)[1] == Config(units=6, limit=3)
     assert parse("--name", "default", presets=one)[1] == Config(units=5, limit=3, name="default")
-    with pytest.raises(InputError, match="no preset 'large'; there are: default"):
+    with pytest.raises(InputError, match=r"there is no preset 'large'\. Presets: default"):
         parse("large", presets=one)
 
 
 def test_the_order_of_presets_does_not_matter():
-    turned = dict(reversed(PRESETS.items()))
-    assert parse(presets=turned) == parse()
-    assert parse("gru", presets=turned) == parse("gru")
+    reverse = dict(reversed(PRESETS.items()))
+    assert parse(presets=reverse) == parse()
+    assert parse("gru", presets=reverse) == parse("gru")
 
 
-def test_the_process_s_own_arguments(monkeypatch):
+def test_the_arguments_of_the_process(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "large", "--units", "6"])
     assert cli.parse("apps.toy", PRESETS)[1] == dataclasses.replace(PRESETS["large"], units=6)
 
 
-# --- Help and mistakes ---------------------------------------------------------------------------
+# --- Help and errors ---------------------------------------------------------------------------
 
 
 def text(capsys):
-    """What was printed, without the frame and the line breaks that the terminal's width makes."""
+    """Returns what was printed, without frames and line breaks, which depend on the terminal."""
     out, err = capsys.readouterr()
     return re.sub(r"[\s│╭╮╰╯─]+", " ", re.sub(r"\x1b\[[0-9;]*m", "", out + err))
 
@@ -157,7 +162,7 @@ def test_help_of_a_preset_shows_the_comments(capsys, presets):
     printed = text(capsys)
     comments = re.findall(r" (\w+): .*  # (.*)", pathlib.Path(__file__).read_text(encoding="utf-8"))
     comments = {name: comment for name, comment in comments if name in Config.__dataclass_fields__}
-    comments |= {"run": "folder of the run", "dry_run": "build everything, take one step"}
+    comments |= {"run": "folder of the run", "dry_run": "build everything, train one step"}
     assert len(comments) == len(dataclasses.fields(Config)) + 2
     for name, comment in comments.items():
         assert f"--{name.replace('_', '-')}" in printed
@@ -177,7 +182,9 @@ def test_help_of_the_real_config_explains_every_field(capsys):
 
 
 def test_an_unknown_preset(capsys):
-    with pytest.raises(InputError, match=r"^no preset 'huge'; there are: default, large, gru$"):
+    with pytest.raises(
+        InputError, match=r"^there is no preset 'huge'\. Presets: default, large, gru$"
+    ):
         parse("huge", "--units", "3")
 
     @reported
@@ -187,7 +194,10 @@ def test_an_unknown_preset(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["huge"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: no preset 'huge'; there are: default, large, gru\n"
+    assert (
+        capsys.readouterr().err
+        == "error: there is no preset 'huge'. Presets: default, large, gru\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,16 +211,61 @@ def test_an_unknown_preset(capsys):
         ["--units", "3", "large"],
     ],
 )
-def test_other_mistakes_exit_with_2(capsys, words):
+def test_other_errors_exit_with_2(capsys, words):
     with pytest.raises(SystemExit) as caught:
         parse(*words)
     assert caught.value.code == 2
     assert "Traceback" not in text(capsys)
 
 
-def test_seed_makes_numbers_come_again():
+def test_seed_makes_random_numbers_reproducible():
     draws = []
     for seed in 1, 1, 2:
         cli.Options().seed(seed)
         draws.append((np.random.rand(), float(tf.random.uniform([]))))
     assert draws[0] == draws[1] != draws[2]
+
+
+# --- config_from ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    folders: tuple[str, ...] = ()
+    columns: tuple[int, int] = (0, 1)
+    filters: tuple[tuple[int, int], ...] = ((3, 8), (5, 16))
+    deep: tuple[tuple[tuple[str, ...], ...], ...] = ((("a",), ()), ())
+    limit: int | None = None
+    rate: float = 0.1 + 0.2
+    name: str = "漢"
+    on: bool = True
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Nested(),
+        Nested(("a", "b"), (2, 0), (), ((),), 7, 1e-30, "", False),
+        *PRESETS.values(),
+        *REAL.values(),
+    ],
+)
+def test_a_config_survives_json(config):
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    restored = cli.config_from(type(config), settings, "x")
+    assert restored == config
+    assert hash(restored) == hash(config)  # no list is left
+    assert cli.config_from(type(config), dataclasses.asdict(config), "x") == config
+
+
+def test_a_missing_setting_has_its_default():
+    assert cli.config_from(Nested, {"limit": 3}, "x") == Nested(limit=3)
+
+
+def test_settings_that_do_not_exist_are_named():
+    settings = {"layers": 2, "units": 3, "longest": 80}
+    with pytest.raises(
+        InputError, match=r"^runs/a was made by .* \(layers, longest\)\. Train again"
+    ) as e:
+        cli.config_from(Config, settings, "runs/a")
+    assert "\n" not in str(e.value)
