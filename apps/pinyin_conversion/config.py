@@ -39,7 +39,7 @@ class Config:
     weight_decay: float = 0.0  # decoupled weight decay of all weights
     clip_norm: float = 1.0  # maximum global norm of the gradients; 0: no clipping
     max_examples: int | None = None  # maximum number of training sentences; None: all
-    max_length: int = 60  # maximum training length in syllables; longer sentences are dropped there
+    max_length: int = 60  # maximum training length in syllables; longer sentences are dropped
     patience: int = 0  # epochs without improvement of the validation loss before stopping; 0: off
     seed: int = 1  # seed of weights, dropout and the order of sentences
 

@@ -99,8 +99,8 @@ def _accuracy(outputs, targets):
     length of the target minus the edit distance.
     """
     right = sum(map(_right, outputs, targets))
-    whole = sum(o == t for o, t in zip(outputs, targets, strict=True))
-    return [round(100 * right / sum(map(len, targets)), 2), round(100 * whole / len(targets), 2)]
+    exact = sum(o == t for o, t in zip(outputs, targets, strict=True))
+    return [round(100 * right / sum(map(len, targets)), 2), round(100 * exact / len(targets), 2)]
 
 
 def _right(output, target):

@@ -1,10 +1,17 @@
-"""Assets of a few sentences, small enough to be read."""
+"""Assets of a few sentences, small enough to be read, and models with random weights."""
 
+import dataclasses
+import types
+
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from apps.pinyin_conversion import data
 from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.lexicon.readings import Readings
+from apps.pinyin_conversion.model import build
+from apps.pinyin_conversion.serve import Server
 
 PAIRS = [
     ("ta1 shi4 yan2 jiu1 sheng1 wu4 de5", "他是研究生物的"),
@@ -32,3 +39,52 @@ def small_readings(tmp_path_factory):
         "utf-8",
     )
     return Readings(path)
+
+
+def _serve_random(assets, **settings):
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, beam_width=4, **settings)
+    model = build(config, assets)
+    rng = np.random.default_rng(3)
+    for v in model.trainable_variables:
+        v.assign(rng.normal(size=v.shape) * 0.8)
+    return types.SimpleNamespace(server=Server(model, config, assets), model=model, config=config)
+
+
+@pytest.fixture(scope="session")
+def toneless(assets):
+    return _serve_random(assets)
+
+
+@pytest.fixture(scope="session")
+def typing(assets):
+    return _serve_random(assets, bidirectional=False, num_layers=2)
+
+
+@pytest.fixture(scope="session")
+def toned(assets):
+    return _serve_random(assets, tones=True)
+
+
+def _ask(model, signature, texts, **params):
+    texts = [t if isinstance(t, bytes) else t.encode() for t in texts]
+    params = {name: tf.constant(value) for name, value in params.items()}
+    answer = model.server.endpoints[signature](tf.constant(texts, tf.string), **params)
+    return {
+        k: _strings(v.numpy()) if v.dtype == tf.string else v.numpy() for k, v in answer.items()
+    }
+
+
+def _strings(array):
+    return array.decode() if isinstance(array, bytes) else [_strings(x) for x in array]
+
+
+@pytest.fixture(scope="session")
+def serve_random():
+    """A function of assets and settings that returns a model with random weights and its `Server`."""
+    return _serve_random
+
+
+@pytest.fixture(scope="session")
+def ask():
+    """A function of a model, signature, texts and parameters that returns the answer, with strings."""
+    return _ask

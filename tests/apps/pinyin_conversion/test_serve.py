@@ -1,56 +1,13 @@
 """The Server with random weights: its answers, and its scores computed step by step."""
 
-import dataclasses
-import types
-
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from apps.pinyin_conversion import serve
-from apps.pinyin_conversion.config import TINY
 from apps.pinyin_conversion.lexicon.readings import NUM_TONES
-from apps.pinyin_conversion.model import build
-from apps.pinyin_conversion.serve import MAX_CANDIDATES, MAX_SYLLABLES, N_BEST, Server
-from shared.serving.clients import SavedModelClient
-from shared.serving.export import problems
+from apps.pinyin_conversion.serve import MAX_SYLLABLES, N_BEST
 
 TEXTS = ["ta shi yan jiu", "", "womenqu xi'an", "hao", "Hello, shi jie!", "tashi"]
-
-
-def serve_random(assets, **settings):
-    config = dataclasses.replace(TINY, embedding_dim=6, units=5, beam_width=4, **settings)
-    model = build(config, assets)
-    rng = np.random.default_rng(3)
-    for v in model.trainable_variables:
-        v.assign(rng.normal(size=v.shape) * 0.8)
-    return types.SimpleNamespace(server=Server(model, config, assets), model=model, config=config)
-
-
-@pytest.fixture(scope="module")
-def toneless(assets):
-    return serve_random(assets)
-
-
-@pytest.fixture(scope="module")
-def typing(assets):
-    return serve_random(assets, bidirectional=False, num_layers=2)
-
-
-@pytest.fixture(scope="module")
-def toned(assets):
-    return serve_random(assets, tones=True)
-
-
-def ask(model, signature, texts, **params):
-    texts = [t if isinstance(t, bytes) else t.encode() for t in texts]
-    params = {name: tf.constant(value) for name, value in params.items()}
-    answer = model.server.endpoints[signature](tf.constant(texts, tf.string), **params)
-    return {k: strings(v.numpy()) if v.dtype == tf.string else v.numpy() for k, v in answer.items()}
-
-
-def strings(array):
-    return array.decode() if isinstance(array, bytes) else [strings(x) for x in array]
 
 
 def codes_of(assets, text):
@@ -94,7 +51,7 @@ def score_of(model, assets, codes, readings):
     return float(total)
 
 
-def test_a_character_for_each_syllable(toneless, assets):
+def test_a_character_for_each_syllable(toneless, assets, ask):
     answer = ask(toneless, "serving_default", TEXTS)
     readings = assets.readings
     for text, output in zip(TEXTS, answer["outputs"], strict=True):
@@ -111,7 +68,7 @@ def test_a_character_for_each_syllable(toneless, assets):
     assert answer["error"] == ["", "", "", "", "no syllables: Hello", ""]
 
 
-def test_other_text_is_copied(toneless):
+def test_other_text_is_copied(toneless, ask):
     output = lambda text: ask(toneless, "serving_default", [text])["outputs"][0]  # noqa: E731
     assert output("3 ge ren.") == f"3{output('ge ren')}."
     assert output("he said  that") == output("he") + "said  that"
@@ -121,7 +78,7 @@ def test_other_text_is_copied(toneless):
     assert output("'ta'") == f"'{output('ta')}'"
 
 
-def test_the_score_is_the_sum_of_its_terms(toneless, typing, toned, assets):
+def test_the_score_is_the_sum_of_its_terms(toneless, typing, toned, assets, ask):
     for model, text in (
         (toneless, "ta shi yan jiu"),
         (typing, "wo men qu"),
@@ -134,7 +91,7 @@ def test_the_score_is_the_sum_of_its_terms(toneless, typing, toned, assets):
         np.testing.assert_allclose(answer["score"][0], expected, rtol=1e-4)
 
 
-def test_no_single_character_would_be_better(typing, assets):
+def test_no_single_character_would_be_better(typing, assets, ask):
     """No change of the last character improves what a beam of 4 finds."""
     text = "qu men"
     codes = codes_of(assets, text)
@@ -145,7 +102,7 @@ def test_no_single_character_would_be_better(typing, assets):
         assert score_of(typing, assets, codes, [*readings[:-1], other]) <= best + 1e-4
 
 
-def test_n_best(toneless):
+def test_n_best(toneless, ask):
     answer = ask(toneless, "n_best", TEXTS)
     default = ask(toneless, "serving_default", TEXTS)
     assert np.shape(answer["outputs"]) == (len(TEXTS), N_BEST)
@@ -161,7 +118,7 @@ def test_n_best(toneless):
     assert np.isfinite(answer["score"][1]).sum() == 1  # an empty text has one conversion
 
 
-def test_segment(toneless, toned):
+def test_segment(toneless, toned, ask):
     answer = ask(toneless, "segment", ["ta1shi4yanjiu, Hello", "", "xi'an"])
     assert answer["outputs"] == ["ta shi yan jiu, Hello", "", "xi'an"]
     assert answer["syllables"] == [["ta", "shi", "yan", "jiu"], [""] * 4, ["xi", "an", "", ""]]
@@ -169,7 +126,7 @@ def test_segment(toneless, toned):
     assert ask(toned, "segment", ["ta1sh\u00ecyan"])["outputs"] == ["ta1 shi4 yan"]
 
 
-def test_segmented_text_has_the_same_conversion(toneless, toned):
+def test_segmented_text_has_the_same_conversion(toneless, toned, ask):
     for model in (toneless, toned):
         segments = ask(model, "segment", TEXTS)["outputs"]
         plain, segmented = (ask(model, "serving_default", texts) for texts in (TEXTS, segments))
@@ -177,7 +134,7 @@ def test_segmented_text_has_the_same_conversion(toneless, toned):
         np.testing.assert_allclose(plain["score"], segmented["score"], rtol=1e-5)
 
 
-def test_the_better_of_two_segmentations_is_returned(assets, monkeypatch):
+def test_the_better_of_two_segmentations_is_returned(assets, monkeypatch, ask, serve_random):
     monkeypatch.setattr(serve, "MAX_GAP", 100.0)
     monkeypatch.setattr(serve, "GAP_WEIGHT", 0.0)
     model = serve_random(assets)
@@ -204,7 +161,7 @@ def test_the_better_of_two_segmentations_is_returned(assets, monkeypatch):
     assert first == [possible[0] for possible in segmentations.values()]
 
 
-def test_tones_matter_only_if_they_are_learned(toneless, toned, assets):
+def test_tones_matter_only_if_they_are_learned(toneless, toned, assets, ask):
     both = ask(toneless, "serving_default", ["ma1 hao3", "ma hao"])
     assert both["outputs"][0] == both["outputs"][1]
     tones = [f"{syllable}{tone}" for syllable in ("shi", "ma", "yi") for tone in (1, 2, 3, 4)]
@@ -216,7 +173,7 @@ def test_tones_matter_only_if_they_are_learned(toneless, toned, assets):
         assert character in {readings.characters[i] for i in possible}
 
 
-def test_every_syllable_in_every_tone_has_a_character(toned, assets):
+def test_every_syllable_in_every_tone_has_a_character(toned, assets, ask):
     readings = assets.readings
     texts = [f"{s}{tone or ''}" for s in readings.syllables for tone in range(NUM_TONES)]
     answer = ask(toned, "serving_default", texts)
@@ -225,7 +182,7 @@ def test_every_syllable_in_every_tone_has_a_character(toned, assets):
     assert set(answer["error"]) == {""}
 
 
-def test_rows_do_not_depend_on_each_other(toneless):
+def test_rows_do_not_depend_on_each_other(toneless, ask):
     for signature in ("serving_default", "n_best", "segment"):
         together = ask(toneless, signature, TEXTS)
         for i, text in enumerate(TEXTS):
@@ -235,75 +192,7 @@ def test_rows_do_not_depend_on_each_other(toneless):
                 np.testing.assert_allclose(single["score"][0], together["score"][i], rtol=1e-4)
 
 
-def test_typing_equals_one_request(typing):
-    """Single syllables give the same as all syllables at once, and candidates are sorted."""
-    whole = ask(typing, "start", ["wo men qu xi an"])
-    answer, text = ask(typing, "start", ["wo"]), ""
-    for syllable in ("men", "qu", "xi", "an"):
-        text += answer["outputs"][0]
-        assert answer["candidates"][0][0] == answer["outputs"][0]
-        answer = ask(typing, "step", [syllable], state=answer["state"], chosen=[b""])
-    assert text + answer["outputs"][0] == whole["outputs"][0]
-    np.testing.assert_allclose(answer["state"], whole["state"], rtol=1e-4, atol=1e-5)
-    assert answer["candidates"] == whole["candidates"]
-    log_p = answer["log_probability"][0]
-    assert len(log_p) == MAX_CANDIDATES
-    assert (np.diff(log_p[np.isfinite(log_p)]) <= 0).all()
-    assert np.exp(log_p).sum() <= 1 + 1e-5
-
-
-def test_typing_equals_greedy_search(assets):
-    greedy = serve_random(assets, bidirectional=False)
-    greedy.server = Server(greedy.model, dataclasses.replace(greedy.config, beam_width=1), assets)
-    text = ["wo men qu xi an", "ta hen hao"]
-    assert ask(greedy, "start", text)["outputs"] == ask(greedy, "serving_default", text)["outputs"]
-
-
-def test_the_chosen_character_is_used(typing):
-    first = ask(typing, "start", ["ta"])
-    other = first["candidates"][0][1]
-    one = ask(typing, "step", ["shi"], state=first["state"], chosen=[b""])
-    two = ask(typing, "step", ["shi"], state=first["state"], chosen=[other.encode()])
-    same = ask(typing, "step", ["shi"], state=first["state"], chosen=[first["outputs"][0].encode()])
-    none = ask(typing, "step", ["shi"], state=first["state"], chosen=[b"Q"])
-    np.testing.assert_array_equal(one["state"], same["state"])
-    np.testing.assert_array_equal(one["state"], none["state"])
-    assert np.abs(one["log_probability"] - two["log_probability"])[0, :3].max() > 1e-4
-
-
-def test_empty_input_and_invalid_states(typing):
-    start = ask(typing, "start", ["", "ta"])
-    assert start["candidates"][0] == [""] * MAX_CANDIDATES
-    assert start["outputs"][0] == ""
-    later = ask(typing, "step", ["ta", ""], state=start["state"], chosen=[b"", b""])
-    assert later["outputs"][0] == start["outputs"][1]
-    np.testing.assert_allclose(later["state"][1], start["state"][1], rtol=1e-6)
-    invalid = np.full_like(start["state"], 1e9)
-    assert ask(typing, "step", ["ta", "x"], state=invalid, chosen=[b"", b""])["outputs"][1] == "x"
-
-
-def test_only_a_unidirectional_model_has_typing_signatures(toneless, typing):
-    assert set(toneless.server.endpoints) == {"serving_default", "n_best", "segment"}
-    assert set(typing.server.endpoints) == {"serving_default", "n_best", "segment", "start", "step"}
-
-
-def test_a_unidirectional_model_can_be_exported(typing, tmp_path):
-    server = typing.server
-    for name, request in server.sample_requests().items():
-        answer = server.endpoints[name](**{k: tf.constant(v) for k, v in request.items()})
-        assert {len(column) for column in answer.values()} == {len(request["inputs"])}
-    server.variables_of_endpoints = [v.value for v in typing.model.variables]
-    tf.saved_model.save(server, str(tmp_path), signatures=server.endpoints)
-    assert problems(tmp_path) == []
-    client = SavedModelClient(tmp_path)
-    start = client.predict("start", ["ta", "xi"])
-    assert start["candidates"].shape == (2, MAX_CANDIDATES)
-    step = client.predict("step", ["shi", "an"], state=start["state"], chosen="")
-    expected = ask(typing, "step", ["shi", "an"], state=start["state"], chosen=["", ""])
-    assert strings(step["outputs"]) == expected["outputs"]
-
-
-def test_bad_input(toneless):
+def test_bad_input(toneless, ask):
     answer = ask(toneless, "serving_default", [b"ta \xff shi", "zzz ta qqq", "ta"])
     assert answer["error"][0] == "invalid UTF-8 was replaced by U+FFFD"
     assert "\ufffd" in answer["outputs"][0]
@@ -312,7 +201,7 @@ def test_bad_input(toneless):
     assert answer["outputs"][2] == ask(toneless, "serving_default", ["ta"])["outputs"][0]
 
 
-def test_the_maximum_number_of_syllables(toneless):
+def test_the_maximum_number_of_syllables(toneless, ask):
     long = " ".join(["ta"] * MAX_SYLLABLES)
     answer = ask(toneless, "serving_default", [long, long + " shi", "hao"])
     assert len(answer["outputs"][0]) == MAX_SYLLABLES
