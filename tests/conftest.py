@@ -80,3 +80,22 @@ def _export(app):
     command = [sys.executable, "-m", f"{app.package}.export", *arguments]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Groups the tests for the processes of pytest-xdist, and puts the longest groups first.
+
+    A file is a group, because its tests share fixtures; in test_contract, the tests of an app are one.
+    """
+    contract = [item for item in items if item.path.name == "test_contract.py"]
+    for item in items:
+        group = str(item.path.relative_to(ROOT))
+        if item in contract:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            group += f" {parameters.get('app', 'all')}"
+        item.add_marker(pytest.mark.xdist_group(group))
+    chained = [item for item in contract if not hasattr(item, "callspec")]  # need every app
+    first = [item for item in contract if item not in chained]
+    others = [item for item in items if item not in contract]
+    items[:] = [*first, *others, *chained]

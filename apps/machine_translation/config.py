@@ -12,9 +12,7 @@ class Config:
 
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
-    data_dir: tuple[
-        str, ...
-    ] = ()  # folders with train.tsv, or train.en and train.de; valid, test too
+    data_dir: tuple[str, ...] = ()  # folders with train.tsv, or train.en and train.de
     languages: tuple[str, str] = ("en", "zh")  # source and target: file suffixes, TFDS features
     columns: tuple[int, int] = (0, 1)  # columns of source and target in a .tsv file, from 0
     source_tokenizer: Literal["char", "word", "subword"] = "char"  # unit of the source tokens
@@ -28,9 +26,7 @@ class Config:
     embedding_dim: int = 128  # size of an embedding
     units: int = 128  # size of a hidden state; the encoder has as many in each direction
     encoder_layers: int = 1  # number of bidirectional recurrent layers of the encoder
-    decoder_layers: int = (
-        2  # number of recurrent layers of the decoder; attention follows the first
-    )
+    decoder_layers: int = 2  # number of recurrent layers of the decoder; the first one attends
     attention: Literal["additive", "general"] = "additive"  # score function of the attention
     input_feeding: bool = False  # feed the attention output into the next step; slower
     layer_norm: bool = False  # layer normalization after the recurrent layers
@@ -40,20 +36,14 @@ class Config:
     # Training
     epochs: int = 10  # passes over the training pairs
     batch_size: int = 64  # sentence pairs per step
-    pad_to_multiple_of: int = (
-        8  # lengths are padded to a multiple of this; 4: less padding, more shapes
-    )
+    pad_to_multiple_of: int = 8  # lengths are padded to a multiple of this number of tokens
     learning_rate: float = 0.003  # highest learning rate; cosine decay to zero
     warmup_steps: int = 100  # steps of linear warm-up
     weight_decay: float = 0.0  # decoupled weight decay
     clip_norm: float = 1.0  # maximum global norm of the gradient; 0: no clipping
-    label_smoothing: float = (
-        0.1  # share of the target probability that is spread over the vocabulary
-    )
+    label_smoothing: float = 0.1  # target probability that is spread over the vocabulary
     max_examples: int | None = None  # number of training pairs, from the first; None: all
-    max_length: int = (
-        100  # maximum training length in tokens; longer pairs are dropped from training
-    )
+    max_length: int = 100  # maximum training length in tokens; train drops longer pairs
     patience: int = 0  # epochs without improvement before training stops; 0: no early stopping
     seed: int = 1  # seed of weights, dropout and the order of the pairs
 

@@ -136,7 +136,7 @@ def build_assets(config, train, folder):
     paths = _paths(folder)
     readings = Readings.build(pairs, paths.readings)
     ids = encode(config, readings, pairs)
-    if not any((row >= 0).all() for row in ids["readings"]):
+    if not any(len(row) and row.min() >= 0 for row in ids["readings"]):
         raise InputError(
             "no sentence of train has only characters that are read as its pinyin says"
         )
@@ -205,6 +205,9 @@ def _batches(config, dictionary, ids, training):
     buckets = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
     tone_dropout = config.tone_dropout if config.tones and training else 0.0
 
+    @tf.autograph.experimental.do_not_convert  # it has no Python control flow that depends on tensors
+    # A `tf.function`, so that the graph of the dictionary is traced once and not in every epoch.
+    @tf.function(autograph=False)
     def example(columns, seed):
         codes, targets = columns["codes"][0], columns["readings"][0] - 1
         if tone_dropout:

@@ -1,10 +1,10 @@
-"""Tables small enough to be read, of a few sentences."""
+"""Assets of a few sentences, small enough to be read."""
 
 import pytest
 
 from apps.pinyin_conversion import data
 from apps.pinyin_conversion.config import TINY
-from apps.pinyin_conversion.readings import Readings
+from apps.pinyin_conversion.lexicon.readings import Readings
 
 PAIRS = [
     ("ta1 shi4 yan2 jiu1 sheng1 wu4 de5", "他是研究生物的"),
@@ -17,15 +17,16 @@ PAIRS = [
 
 
 @pytest.fixture(scope="session")
-def tables(tmp_path_factory):
-    """`Readings`, `Syllables`, `Dictionary` and `Trigram` of `PAIRS`."""
-    return data.build_tables(TINY, tmp_path_factory.mktemp("tables"), PAIRS)[0]
+def assets(tmp_path_factory):
+    """`data.Assets` of `PAIRS`."""
+    train = data.PinyinSplit("train", PAIRS)
+    return data.build_assets(TINY, train, tmp_path_factory.mktemp("assets"))
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory):
+def small_readings(tmp_path_factory):
     """`Readings` of a dozen characters."""
-    path = tmp_path_factory.mktemp("few") / "readings.txt"
+    path = tmp_path_factory.mktemp("small") / "readings.txt"
     path.write_text(
         "an\t安1 案4\nle\t了5\nliao\t了3\nma\t吗5 马3 妈1 骂4\nxi\t西1\nxian\t现4 先1\nyi\t一1 亿4\n",
         "utf-8",

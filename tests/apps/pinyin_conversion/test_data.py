@@ -1,6 +1,7 @@
 """Where sentences come from, and how they become batches."""
 
 import dataclasses
+import hashlib
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from apps.pinyin_conversion import data, embedded
 from apps.pinyin_conversion.config import TINY
-from apps.pinyin_conversion.readings import TONES
+from apps.pinyin_conversion.lexicon.readings import NUM_TONES
 from shared.data import sources
 from shared.errors import InputError
 
@@ -20,137 +21,189 @@ ROWS = [
     ("b", "wo3 men5 qu4", "我们去"),
     ("a", "xian4 zai4", "现在"),
 ]
+PAIRS = [row[1:] for row in ROWS]
+
+
+def write_rows(folder, split, rows):
+    (folder / f"{split}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+
+
+def write_text(folder, text, splits=sources.SPLITS):
+    for split in splits:
+        (folder / f"{split}.txt").write_text(text, "utf-8")
+
+
+def files(*folders, **settings):
+    return dataclasses.replace(FILES, data_dir=tuple(map(str, folders)), **settings)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for split in data.SPLITS:
-        lines = ["\t".join(row) + "\n" for row in ROWS]
-        (tmp_path / f"{split}.tsv").write_text("".join(lines), "utf-8")
+    for split in sources.SPLITS:
+        write_rows(tmp_path, split, ROWS)
     return tmp_path
 
 
+@pytest.fixture
+def load(folder, tmp_path_factory):
+    """A function of settings that returns the batches of train and valid, and the assets."""
+
+    def load(**settings):
+        config = files(folder, **settings)
+        splits = data.splits(config)
+        assets = data.build_assets(config, splits["train"], tmp_path_factory.mktemp("assets"))
+        return *data.load(config, splits, assets), assets
+
+    return load
+
+
 def test_embedded_splits_share_no_sentence():
-    splits = {split: embedded.pairs(split) for split in data.SPLITS}
-    assert {split: len(pairs) for split, pairs in splits.items()} == {
+    splits = data.splits(TINY)
+    assert {name: len(split) for name, split in splits.items()} == {
         "train": embedded.SENTENCES - 1000, "valid": 500, "test": 500,
     }  # fmt: skip
-    texts = {split: {text for _, text in pairs} for split, pairs in splits.items()}
-    assert not texts["train"] & texts["test"]
-    assert not texts["train"] & texts["valid"]
-    assert not texts["valid"] & texts["test"]
+    texts = {name: {text for _, text in split} for name, split in splits.items()}
+    for first, second in itertools.combinations(texts.values(), 2):
+        assert not first & second
     for pinyin, text in splits["test"]:
         assert len(pinyin.split()) == len(text)
 
 
 def test_tables_with_groups(folder):
-    config = dataclasses.replace(FILES, data_dir=str(folder))
-    assert data.examples(config, "test") == [row[1:] for row in ROWS]
-    assert data.groups(config, "test") == ["a", "b", "a"]
-    assert data.groups(dataclasses.replace(config, group_column=None), "test") == ["test"] * 3
+    test = data.splits(files(folder))["test"]
+    assert list(test) == PAIRS
+    assert test.groups == ["a", "b", "a"]
+    assert test.label(1).endswith("test.tsv, line 2")
+    assert data.splits(files(folder, group_column=None))["test"].groups == ["test"] * 3
 
 
 def test_text_gets_its_readings(tmp_path):
-    for split in data.SPLITS:
-        (tmp_path / f"{split}.txt").write_text("他说：你好！我们去旅行。\nabc 123\n银行\n", "utf-8")
-    config = dataclasses.replace(FILES, data_dir=str(tmp_path))
-    assert data.examples(config, "train") == [
+    write_text(tmp_path, "他说：你好！我们去旅行。\nabc 123\n银行\n")
+    splits = data.splits(files(tmp_path))
+    assert list(splits["train"]) == [
         ("ta1 shuo1 ni3 hao3", "他说你好"),
         ("wo3 men5 qu4 lv3 xing2", "我们去旅行"),
         ("yin2 hang2", "银行"),
     ]
-    assert data.groups(config, "test") == ["test"] * 3
+    assert [splits["train"].label(i)[-6:] for i in range(3)] == ["line 1", "line 1", "line 3"]
+    assert splits["test"].groups == ["test"] * 3
 
 
-def test_text_beside_a_table_is_learned_too(folder):
-    config = dataclasses.replace(FILES, data_dir=str(folder), extra_tests=("other",))
-    (folder / "other.tsv").write_text("a\tma1 ma5\t妈妈\n", "utf-8")
-    (folder / "train.txt").write_text("银行。他很好！妈妈。银行。\n", "utf-8")
-    found = data.examples(config, "train")
-    assert found == [row[1:] for row in ROWS] + [("yin2 hang2", "银行")] * 2
-    assert data.groups(config, "train") == ["a", "b", "a", "train", "train"]
-    assert data.examples(config, "test") == [row[1:] for row in ROWS]
+def test_text_beside_a_table_is_used_too(folder):
+    write_rows(folder, "other", [("a", "ma1 ma5", "妈妈")])
+    write_text(folder, "银行。他很好！妈妈。银行。\n", ["train"])
+    splits = data.splits(files(folder, extra_tests=("other",)))
+    train = splits["train"]
+    assert list(train) == PAIRS + [("yin2 hang2", "银行")] * 2
+    assert train.groups == ["a", "b", "a", "train", "train"]
+    assert train.label(4).endswith("train.txt, line 1")
+    assert list(splits["test"]) == PAIRS
+    lines = "".join(f"{pinyin}\t{text}\n" for pinyin, text in train)
+    assert train.digest == hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_which_text_is_meant_must_be_clear(folder):
+def test_folders_are_concatenated(folder, tmp_path_factory):
+    second, third = tmp_path_factory.mktemp("second"), tmp_path_factory.mktemp("third")
+    write_rows(second, "train", [("c", "ma1 ma5", "妈妈")])
+    write_text(second, "今天。\n", ["test"])
+    write_text(third, "银行。他很好。今天。\n", ["train"])
+    splits = data.splits(files(folder, second, third))
+    assert list(splits["train"]) == [*PAIRS, ("ma1 ma5", "妈妈"), ("yin2 hang2", "银行")]
+    assert splits["train"].groups == ["a", "b", "a", "c", "train"]
+    assert splits["train"].label(3) == f"{second / 'train.tsv'}, line 1"
+    assert list(splits["test"]) == [*PAIRS, ("jin1 tian1", "今天")]
+    assert list(splits["valid"]) == PAIRS
+
+
+def test_several_files_for_a_split(folder):
     for name in ("train.txt", "other.train.txt"):
         (folder / name).write_text("银行。\n", "utf-8")
     with pytest.raises(InputError, match="several files for train"):
-        data.examples(dataclasses.replace(FILES, data_dir=str(folder)), "train")
+        data.splits(files(folder))
 
 
 def test_text_of_tfds_gets_its_readings(monkeypatch):
-    asked = []
-    lines = lambda *of: asked.append(of) or ["今天很好。", "no Chinese", "我们去西安，好吗？"]  # noqa: E731
-    monkeypatch.setattr(sources, "tfds_lines", lines)
-    config = dataclasses.replace(FILES, source="tfds:wiki40b/zh-cn", data_dir="d", lexicon_size=0)
-    assert data.examples(config, "valid") == [
+    calls = []
+    lines = ["今天很好。", "no Chinese", "我们去西安，好吗？"]
+    monkeypatch.setattr(sources, "tfds_lines", lambda *call: calls.append(call) or lines)
+    config = files("d", source="tfds:wiki40b/zh-cn")
+    valid = data.splits(config)["valid"]
+    assert list(valid) == [
         ("jin1 tian1 hen3 hao3", "今天很好"),
         ("wo3 men5 qu4 xi1 an1 hao3 ma5", "我们去西安好吗"),
     ]
-    assert asked == [("wiki40b/zh-cn", "valid", "d")]
-    assert data.groups(config, "valid") == ["valid"] * 2
+    assert calls == [("wiki40b/zh-cn", split, ("d",)) for split in sources.SPLITS]
+    assert valid.groups == ["valid"] * 2
 
 
+@pytest.mark.parametrize("split", [*sources.SPLITS, "other"])
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("row", "message"),
     [
-        ("a\tta1 hen3", "line 4: 2 columns"),
+        ("a\tta1 hen3", "line 4: 3 columns"),
         ("a\tta1 hen3\t他很好", "line 4: 2 syllables for 3 characters"),
+        ("a\thoa3 de5\t好的", "line 4: 'hoa3' is not a pinyin syllable"),
     ],
 )
-def test_a_broken_line_is_named(folder, line, says):
-    with open(folder / "train.tsv", "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    config = dataclasses.replace(FILES, data_dir=str(folder))
-    with pytest.raises(InputError, match=rf"train\.tsv, {says}"):
-        data.examples(config, "train")
+def test_a_broken_line_of_any_split_is_named(folder, split, row, message):
+    write_rows(folder, "other", ROWS)
+    with open(folder / f"{split}.tsv", "a", encoding="utf-8") as file:
+        file.write(row + "\n")
+    config = files(folder, extra_tests=("other",))
+    if split == "train" and "hoa3" in row:  # the syllables of train are known
+        assert len(data.splits(config)["train"]) == 4
+        return
+    with pytest.raises(InputError, match=rf"{split}\.tsv, {message}"):
+        data.splits(config)
 
 
-def test_sources_that_are_none(tmp_path):
-    with pytest.raises(InputError, match="--source is embedded, files or tfds"):
-        data.examples(dataclasses.replace(TINY, source="web"), "train")
-    with pytest.raises(InputError, match=r"no train\.tsv.*nor is there a train\.txt"):
-        data.examples(dataclasses.replace(FILES, data_dir=str(tmp_path)), "train")
+def test_invalid_sources(tmp_path):
+    with pytest.raises(InputError, match="--source must be embedded, files or tfds"):
+        data.splits(dataclasses.replace(TINY, source="web"))
+    with pytest.raises(InputError, match=r"neither train\.tsv nor train\.txt"):
+        data.splits(files(tmp_path))
+    with pytest.raises(InputError, match="--data-dir is missing"):
+        data.splits(files())
+    with pytest.raises(InputError, match="--extra-tests needs --source files"):
+        data.splits(dataclasses.replace(TINY, extra_tests=("other",)))
 
 
-def test_batches(folder, tmp_path):
-    config = dataclasses.replace(
-        FILES, data_dir=str(folder), batch_size=2, tones=True, tone_dropout=0.0
-    )
-    train, valid, readings, *_ = data.load(config, tmp_path)
+def test_batches(load):
+    train, valid, assets = load(batch_size=2, tones=True, tone_dropout=0.0)
     (inputs, targets, weights), *_ = valid.as_numpy_iterator()
-    np.testing.assert_array_equal(inputs["characters"], targets)
+    assert set(inputs) == {"codes", "candidates", "candidate_features"}
     np.testing.assert_array_equal(weights, inputs["codes"] > 0)
+    np.testing.assert_array_equal(weights, targets >= 0)
     assert (targets[weights == 0] == -1).all()
-    assert "".join(readings.characters[c] for c in targets[0] if c >= 0) in {"现在", "他很好"}
+    text = "".join(assets.readings.characters[c] for c in targets[0] if c >= 0)
+    assert text in {"现在", "他很好"}
     assert train(0).cardinality().numpy() == 2
-    told = (inputs["codes"][weights > 0] - 1) % TONES
-    assert told.min() > 0
-    toneless, *_ = data.load(dataclasses.replace(config, tones=False), tmp_path)
+    tones = (inputs["codes"][weights > 0] - 1) % NUM_TONES
+    assert tones.min() > 0
+    toneless, *_ = load(batch_size=2, tones=False)
     for inputs, _, weights in toneless(0).as_numpy_iterator():
-        assert not ((inputs["codes"][weights > 0] - 1) % TONES).any()
+        assert not ((inputs["codes"][weights > 0] - 1) % NUM_TONES).any()
 
 
-def test_tones_are_dropped_in_train_alone(folder, tmp_path):
-    config = dataclasses.replace(
-        FILES, data_dir=str(folder), batch_size=3, tones=True, tone_dropout=0.5
-    )
-    train, valid, *_ = data.load(config, tmp_path)
+def test_tones_are_dropped_in_train_only(load):
+    train, valid, _ = load(batch_size=3, tones=True, tone_dropout=0.5)
 
-    def told(batches):
-        return [(b[0]["codes"][b[2] > 0] - 1) % TONES > 0 for b in batches.as_numpy_iterator()]
+    def has_tone(batches):
+        return np.concatenate(
+            [(b[0]["codes"][b[2] > 0] - 1) % NUM_TONES > 0 for b in batches.as_numpy_iterator()]
+        )
 
-    assert np.concatenate(told(valid)).all()
-    epochs = [np.concatenate(told(train(epoch))) for epoch in range(5)]
+    assert has_tone(valid).all()
+    epochs = [has_tone(train(epoch)) for epoch in range(5)]
     assert 0.2 < np.mean(epochs) < 0.8
-    np.testing.assert_array_equal(epochs[3], np.concatenate(told(train(3))))
+    np.testing.assert_array_equal(epochs[3], has_tone(train(3)))
     assert any((a != b).any() for a, b in itertools.pairwise(epochs))
 
 
-def test_sentences_that_are_too_long(folder, tmp_path):
-    config = dataclasses.replace(FILES, data_dir=str(folder), max_length=2)
-    train, *_ = data.load(config, tmp_path)
-    assert sum(int((b[2].sum(1) > 0).sum()) for b in train(0).as_numpy_iterator()) == 1
-    with pytest.raises(InputError, match="no sentence of train is within --max-length 1"):
-        data.load(dataclasses.replace(config, max_length=1), tmp_path)
+def test_long_sentences_are_dropped_from_train(load, capsys):
+    train, valid, _ = load(max_length=2)
+    rows = lambda batches: sum(int((b[2].sum(1) > 0).sum()) for b in batches.as_numpy_iterator())  # noqa: E731
+    assert (rows(train(0)), rows(valid)) == (1, 3)
+    assert "2 of 3 examples are longer than --max-length 2 syllables" in capsys.readouterr().err
+    with pytest.raises(InputError, match="all 3 examples of train are longer than --max-length 1"):
+        load(max_length=1)

@@ -1,4 +1,4 @@
-"""What is counted as right."""
+"""Which characters count as right."""
 
 import json
 
@@ -9,24 +9,24 @@ from apps.pinyin_conversion import evaluate
 
 
 def distance(a, b):
-    """Levenshtein's, by the book."""
+    """Computes the Levenshtein distance."""
     table = np.zeros((len(a) + 1, len(b) + 1), int)
     table[:, 0], table[0] = range(len(a) + 1), range(len(b) + 1)
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):
-            change = table[i - 1, j - 1] + (a[i - 1] != b[j - 1])
-            table[i, j] = min(change, table[i - 1, j] + 1, table[i, j - 1] + 1)
+            substitution = table[i - 1, j - 1] + (a[i - 1] != b[j - 1])
+            table[i, j] = min(substitution, table[i - 1, j] + 1, table[i, j - 1] + 1)
     return int(table[-1, -1])
 
 
-def test_by_place_where_lengths_agree():
+def test_by_position_if_the_lengths_agree():
     assert evaluate._right("他是人", "她是人") == 2
     assert evaluate._right("", "") == 0
-    assert evaluate._right("是人他", "他是人") == 0  # though the edit distance is 2
+    assert evaluate._right("是人他", "他是人") == 0  # the edit distance is 2
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_by_edit_distance_where_they_do_not(seed):
+def test_by_edit_distance_otherwise(seed):
     rng = np.random.default_rng(seed)
     a = "".join(rng.choice(list("abc"), rng.integers(0, 8)))
     b = "".join(rng.choice(list("abc"), rng.integers(0, 8)))
@@ -49,10 +49,10 @@ def test_predictions_are_written(trained):
     right = sum(evaluate._right(row["output"], row["target"]) for row in rows)
     test = json.loads((app.run / "metrics.json").read_text())["test"]
     assert test["value"] == round(100 * right / sum(len(row["target"]) for row in rows), 2)
-    assert test["groups"]["model"]["test"] == [test["value"], test["sentences_right"]]
+    assert test["groups"]["model"]["test"] == [test["value"], test["sentence_accuracy"]]
     assert set(test["groups"]) == {
         "model", "unseparated", "most frequent character", "modified Kneser-Ney trigram",
     }  # fmt: skip
-    assert test["overall"] == {name: of["test"] for name, of in test["groups"].items()}
+    assert test["overall"] == {name: groups["test"] for name, groups in test["groups"].items()}
     assert 99 < test["ceiling"]["test"] <= 100
     assert test["baseline_value"] > 30

@@ -1,10 +1,12 @@
 """Beam search over candidates, compared with the search through all sequences."""
 
+import doctest
 import itertools
 
 import numpy as np
 import tensorflow as tf
 
+from shared.serving import candidate_search
 from shared.serving.candidate_search import candidate_beam_search
 
 
@@ -92,3 +94,7 @@ def test_padding_candidates_are_not_chosen():
     finite = np.isfinite(totals[0])
     assert finite.sum() == 4
     assert set(sequences[0][finite].ravel()) == {1, 3, 4, 6}
+
+
+def test_example():
+    assert doctest.testmod(candidate_search) == (0, 5)

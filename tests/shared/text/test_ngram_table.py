@@ -1,10 +1,13 @@
 """The trigram in the graph, compared with `shared.text.ngram`."""
 
+import doctest
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from shared.errors import InputError
+from shared.text import ngram_table
 from shared.text.ngram import KneserNey
 from shared.text.ngram_table import TrigramTable
 
@@ -55,7 +58,7 @@ def test_unigrams(table_and_sequences):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"trigram\.npz is no valid \.npz"):
+    with pytest.raises(InputError, match=r"trigram\.npz is not a valid \.npz"):
         TrigramTable(tmp_path / "trigram.npz")
 
 
@@ -63,3 +66,7 @@ def test_no_sequence_to_count(tmp_path):
     with pytest.raises(ValueError, match="must contain a sequence of known ids"):
         TrigramTable.build([[], [3, -1]], SIZE, tmp_path / "trigram.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_example():
+    assert doctest.testmod(ngram_table) == (0, 7)

@@ -1,24 +1,27 @@
-"""Readings of Chinese text, and the words of the dictionary."""
+"""Pinyin of Chinese text, and the words of the dictionary."""
 
 import builtins
 
 import pytest
 
-from apps.pinyin_conversion import annotate
+from apps.pinyin_conversion.lexicon import annotate
 from shared.errors import InputError
 
 
-def test_sentences_end_at_marks_and_hold_chinese_alone():
+def test_sentences_end_at_punctuation_and_contain_only_chinese():
     lines = ["他说：“你好！”我们去旅行。", "", "mp3 很好；3天"]
-    assert annotate.sentences(lines, "lines") == [
+    pairs = [
         ("ta1 shuo1 ni3 hao3", "他说你好"),
         ("wo3 men5 qu4 lv3 xing2", "我们去旅行"),
         ("hen3 hao3", "很好"),
         ("tian1", "天"),
     ]
+    assert annotate.sentences(lines, "lines") == pairs
+    numbered = annotate.numbered_sentences(lines, "lines")
+    assert numbered == list(zip([0, 0, 2, 2], pairs, strict=True))
 
 
-def test_a_sentence_with_a_character_of_no_reading_is_left_out():
+def test_a_sentence_with_a_character_without_reading_is_skipped():
     assert annotate.sentences(["他很好。他\u3402好。"], "lines") == [("ta1 hen3 hao3", "他很好")]
 
 
@@ -27,33 +30,33 @@ def test_readings_depend_on_the_words():
     assert annotate.read("觉得睡觉") == ["jue2", "de5", "shui4", "jiao4"]
 
 
-def test_words_are_the_most_frequent_first():
+def test_words_are_sorted_by_frequency():
     words = annotate.dictionary()
     counts = [count for _, count in words]
     assert counts == sorted(counts, reverse=True)
     assert min(len(word) for word, _ in words) == 2
-    assert min(len(word) for word, _ in annotate.dictionary(shortest=1)) == 1
+    assert min(len(word) for word, _ in annotate.dictionary(min_length=1)) == 1
 
 
-def test_both_texts_count_as_much():
-    """Readings are those of the sentences, where a word is in them."""
+def test_dictionary_and_sentences_have_the_same_weight():
+    """A word that is in the sentences has its readings there."""
     pairs = [("wo3 men5 hen3 hao3", "我们很好"), ("ta1 men5 zhang3 de5 hen3 gao1", "他们长得很高")]
-    none = annotate.word_counts([], 1000)
-    known = annotate.word_counts(pairs, 1000)
-    assert len(none) == 1000
-    assert none["de", "的"] == dict(annotate.dictionary(shortest=1))["的"]
-    ours = {word: n - none[word] for word, n in known.items() if n != none[word]}
-    assert set(ours) == {
+    without = annotate.word_counts([], 1000)
+    counts = annotate.word_counts(pairs, 1000)
+    assert len(without) == 1000
+    assert without["de", "的"] == dict(annotate.dictionary(min_length=1))["的"]
+    added = {word: n - without[word] for word, n in counts.items() if n != without[word]}
+    assert set(added) == {
         ("wo men", "我们"), ("hen", "很"), ("hao", "好"), ("ta men", "他们"), ("zhang", "长"),
         ("de", "得"), ("gao", "高"),
     }  # fmt: skip
-    assert ours["hen", "很"] == pytest.approx(2 * ours["gao", "高"])
-    assert sum(ours.values()) == pytest.approx(sum(none.values()))
+    assert added["hen", "很"] == pytest.approx(2 * added["gao", "高"])
+    assert sum(added.values()) == pytest.approx(sum(without.values()))
     only = annotate.word_counts(pairs, 0)
     assert only["hen", "很"] == 2 * only["gao", "高"]
 
 
-def test_words_of_one_kind():
+def test_words_of_one_part_of_speech():
     names = annotate.dictionary("nr")
     assert 0 < len(names) < len(annotate.dictionary())
     assert all(len(word) > 1 for word, _ in names)
@@ -64,13 +67,13 @@ def test_words_of_one_kind():
     [("pypinyin", lambda: annotate.read("好")), ("jieba", lambda: annotate.dictionary())],
 )
 def test_a_missing_package_is_named(package, call, monkeypatch):
-    real = builtins.__import__
+    original = builtins.__import__
 
-    def missing(name, *rest):
+    def fail(name, *arguments):
         if name == package:
             raise ImportError(name)
-        return real(name, *rest)
+        return original(name, *arguments)
 
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(InputError, match=f"pip install {package}"):
         call()

@@ -2,87 +2,101 @@
 
 import numpy as np
 import pytest
-from apps.pinyin_conversion.readings import TONES, Readings, spellings
 
+from apps.pinyin_conversion.lexicon.readings import (
+    NUM_TONES,
+    Readings,
+    known_syllables,
+    spellings,
+)
 from shared.errors import InputError
 
 
 def code(readings, syllable, tone):
-    return 1 + TONES * readings.syllables.index(syllable) + tone
+    return 1 + NUM_TONES * readings.syllables.index(syllable) + tone
 
 
-def test_the_file_says_all(few):
-    assert few.syllables == ["an", "le", "liao", "ma", "xi", "xian", "yi"]
-    assert "".join(few.characters) == "安案了了吗马妈骂西现先一亿"
-    np.testing.assert_array_equal(few.starts, [0, 2, 3, 4, 8, 9, 11, 13])
-    assert few.size == 13
+def test_content_of_the_file(small_readings):
+    assert small_readings.syllables == ["an", "le", "liao", "ma", "xi", "xian", "yi"]
+    assert "".join(small_readings.characters) == "安案了了吗马妈骂西现先一亿"
+    np.testing.assert_array_equal(small_readings.starts, [0, 2, 3, 4, 8, 9, 11, 13])
+    assert small_readings.size == 13
 
 
-def test_tones_of_speech_are_allowed(few):
+def test_tones_of_speech_are_allowed(small_readings):
     allowed = {
         c: "".join(map(str, np.flatnonzero(t)))
-        for c, t in zip(few.characters, few.tones, strict=True)
+        for c, t in zip(small_readings.characters, small_readings.tones, strict=True)
     }
-    assert allowed["妈"] == "015"  # not told, its own, neutral
-    assert allowed["马"] == "0235"  # a third tone before another is a second
-    assert allowed["一"] == "012345"  # its own 1, in speech 2 and 4; 3 is that of none
+    assert allowed["妈"] == "015"  # none, its own, neutral
+    assert allowed["马"] == "0235"  # a third tone before another third tone is a second tone
+    assert allowed["一"] == "012345"  # its own 1; 2 and 4 in speech; no reading has 3
     assert allowed["亿"] == "0345"
 
 
-def test_choices_are_those_of_the_tone(few):
-    choices = few.choices()
-    names = lambda c: "".join(few.characters[i] for i in choices[c] if i >= 0)  # noqa: E731
-    assert names(0) == ""
-    assert names(code(few, "ma", 0)) == "吗马妈骂"
-    assert names(code(few, "ma", 5)) == "吗马妈骂"
-    assert names(code(few, "ma", 2)) == "马"
-    assert names(code(few, "ma", 1)) == "妈"
-    assert names(code(few, "le", 1)) == "了"  # nothing else is read so
+def test_possible_readings_have_the_tone(small_readings):
+    possible = small_readings.possible()
+    text = lambda c: "".join(small_readings.characters[i] for i in possible[c] if i >= 0)  # noqa: E731
+    assert text(0) == ""
+    assert text(code(small_readings, "ma", 0)) == "吗马妈骂"
+    assert text(code(small_readings, "ma", 5)) == "吗马妈骂"
+    assert text(code(small_readings, "ma", 2)) == "马"
+    assert text(code(small_readings, "ma", 1)) == "妈"
+    assert text(code(small_readings, "le", 1)) == "了"  # no reading has this tone
 
 
-def test_parse(few):
-    codes, characters = few.parse("ma1 XI le", "妈西了")
-    assert codes.tolist() == [code(few, "ma", 1), code(few, "xi", 0), code(few, "le", 0)]
-    assert "".join(few.characters[i] for i in characters) == "妈西了"
-    assert few.characters[characters[2]] == "了"
-    assert few.starts[1] <= characters[2] < few.starts[2]  # that of le, not of liao
-    codes, _ = few.parse("ma1 xi1", "妈西", tones=False)
-    assert codes.tolist() == [code(few, "ma", 0), code(few, "xi", 0)]
-    # A character that is not read so, or not in this tone.
-    assert few.parse("ma1 ma4", "西妈")[1].tolist() == [-1, -1]
-    assert few.parse("ma4", "妈", tones=False)[1].tolist() != [-1]
+def test_parse(small_readings):
+    codes, numbers = small_readings.parse("ma1 XI le", "妈西了")
+    expected = [("ma", 1), ("xi", 0), ("le", 0)]
+    assert codes.tolist() == [code(small_readings, *pair) for pair in expected]
+    assert "".join(small_readings.characters[i] for i in numbers) == "妈西了"
+    assert small_readings.characters[numbers[2]] == "了"
+    # The reading of le, not of liao.
+    assert small_readings.starts[1] <= numbers[2] < small_readings.starts[2]
+    codes, _ = small_readings.parse("ma1 xi1", "妈西", tones=False)
+    assert codes.tolist() == [code(small_readings, "ma", 0), code(small_readings, "xi", 0)]
+    # A character that does not have this syllable, or not this tone.
+    assert small_readings.parse("ma1 ma4", "西妈")[1].tolist() == [-1, -1]
+    assert small_readings.parse("ma4", "妈", tones=False)[1].tolist() != [-1]
 
 
 @pytest.mark.parametrize(
-    ("pinyin", "text", "says"),
-    [("ma1", "妈西", "1 syllables for 2 characters"), ("ma1 foo", "妈西", "'foo' is no syllable")],
+    ("pinyin", "text", "message"),
+    [
+        ("ma1", "妈西", "1 syllables for 2 characters"),
+        ("ma1 foo", "妈西", "'foo' is not a pinyin syllable"),
+    ],
 )
-def test_what_cannot_be_parsed_says_why(few, pinyin, text, says):
-    with pytest.raises(InputError, match=says):
-        few.parse(pinyin, text)
+def test_parse_errors(small_readings, pinyin, text, message):
+    with pytest.raises(InputError, match=message):
+        small_readings.parse(pinyin, text)
 
 
 def test_spellings():
     codes = spellings(["lv", "lve", "shui", "xue"])
-    same = lambda *forms: {codes[form] for form in forms}  # noqa: E731
-    assert same("lv", "lü", "lu:") == {1}
-    assert same("lv4", "lü4", "lu:4", "lǜ", "lu\u0308\u0300") == {5}
-    assert same("lve", "lüe", "lue", "lu:e") == {1 + TONES}
-    assert same("lüè", "lue4", "lve4") == {5 + TONES}
-    assert same("shuǐ", "shui3", "shui\u030c") == {1 + 2 * TONES + 3}
-    assert same("xué", "xue2") == {1 + 3 * TONES + 2}
-    assert codes["shui5"] == 1 + 2 * TONES + 5
+    codes_of = lambda *forms: {codes[form] for form in forms}  # noqa: E731
+    assert codes_of("lv", "lü", "lu:") == {1}
+    assert codes_of("lv4", "lü4", "lu:4", "lǜ", "lu\u0308\u0300") == {5}
+    assert codes_of("lve", "lüe", "lue", "lu:e") == {1 + NUM_TONES}
+    assert codes_of("lüè", "lue4", "lve4") == {5 + NUM_TONES}
+    assert codes_of("shuǐ", "shui3", "shui\u030c") == {1 + 2 * NUM_TONES + 3}
+    assert codes_of("xué", "xue2") == {1 + 3 * NUM_TONES + 2}
+    assert codes["shui5"] == 1 + 2 * NUM_TONES + 5
     assert "xve" not in codes
 
 
-def test_build_takes_what_was_seen_and_what_is_usual(tables):
-    readings, *_ = tables
-    of = lambda s: readings.characters[slice(*readings.starts[readings.syllables.index(s) :][:2])]  # noqa: E731
-    assert of("ta")[0] == "他"  # seen in the pairs, so before 它 and 她
-    assert {"它", "她"} <= set(of("ta"))
-    assert "行" in of("xing")
-    assert "行" in of("hang")  # in phrases such as 银行
-    assert of("zhei") == ["这"]  # rare, but no other is read so
+def test_build_includes_the_pairs_and_usual_readings(assets):
+    readings = assets.readings
+
+    def characters(syllable):
+        first, end = readings.starts[readings.syllables.index(syllable) :][:2]
+        return readings.characters[first:end]
+
+    assert characters("ta")[0] == "他"  # it is in the pairs, so it comes before 它 and 她
+    assert {"它", "她"} <= set(characters("ta"))
+    assert "行" in characters("xing")
+    assert "行" in characters("hang")  # in phrases such as 银行
+    assert characters("zhei") == ["这"]  # a rare reading, the only one of its syllable
     assert 380 < len(readings.syllables) < 430
     assert 6763 < readings.size < 9000
     again = Readings(readings.path)
@@ -90,10 +104,19 @@ def test_build_takes_what_was_seen_and_what_is_usual(tables):
     np.testing.assert_array_equal(again.tones, readings.tones)
 
 
+def test_known_syllables_are_those_of_the_table(tmp_path):
+    pairs = [
+        ("hao3 fu4 zzz1", "好㕮马")
+    ]  # one character is not in GB 2312, one syllable is not pinyin
+    readings = Readings.build(pairs, tmp_path / "readings.txt")
+    assert known_syllables(pairs) == set(readings.syllables)
+    assert "zzz" not in known_syllables([])
+
+
 def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "readings.txt"
-    with pytest.raises(InputError, match=r"readings\.txt: no file of readings"):
+    with pytest.raises(InputError, match=r"readings\.txt: cannot read the readings"):
         Readings(path)
     path.write_text("ma\t吗5\nxi\t西\n", "utf-8")
-    with pytest.raises(InputError, match=r"readings\.txt, line 2: '西' is no character with tones"):
+    with pytest.raises(InputError, match=r"readings\.txt, line 2: .* received '西'"):
         Readings(path)
