@@ -8,7 +8,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-# The tests of the layers run theirs.
+# tests/shared/layers has the examples of the layers.
 FOLDERS = ("shared", "shared/data", "shared/text", "shared/serving", "shared/training")
 
 
