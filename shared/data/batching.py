@@ -172,9 +172,9 @@ def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
     Raises:
         InputError: no example is left.
     """
-    longest = np.max([row_lengths(column) for column in columns.values()], axis=0)
-    kept = np.flatnonzero(longest <= max_length)
-    dropped = len(longest) - len(kept)
+    lengths = np.max([row_lengths(column) for column in columns.values()], axis=0)
+    kept = np.flatnonzero(lengths <= max_length)
+    dropped = len(lengths) - len(kept)
     if not dropped:
         return columns
     if not len(kept):
@@ -182,7 +182,7 @@ def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
             f"all {dropped:,} examples of {name} are longer than {flag} {max_length} {unit}"
         )
     print(
-        f"{name}: {dropped:,} of {len(longest):,} examples are longer than {flag} {max_length} {unit} "
+        f"{name}: {dropped:,} of {len(lengths):,} examples are longer than {flag} {max_length} {unit} "
         "and are left out of training",
         file=sys.stderr,
     )

@@ -1,10 +1,11 @@
-"""Recorded results, and the tables that are made of them."""
+"""Recorded results, and the tables that are made from them."""
 
 import json
 
 import pytest
 
 from shared import results
+from shared.errors import InputError
 
 
 @pytest.fixture
@@ -13,19 +14,21 @@ def root(tmp_path, monkeypatch):
     app = tmp_path / "apps" / "toy"
     (app / "results").mkdir(parents=True)
     (app / "train.py").touch()
-    (app / "__init__.py").write_text('"""Toy: does nothing.\n\nShape: one to one\n"""\n')
+    about = "Toy: does nothing.\n\nShape: one to one\nHeadline preset: default\n"
+    (app / "__init__.py").write_text(f'"""{about}"""\n')
     for readme in (tmp_path / "README.md", app / "README.md"):
         readme.write_text("# T\n<!-- results -->\n<!-- /results -->\nend\n")
     monkeypatch.setattr(results, "ROOT", tmp_path)
     return tmp_path
 
 
-def test_a_stale_table_is_seen(root, capsys):
+def test_a_stale_table_is_noticed(root, capsys):
     app, empty = root / "apps" / "toy", (root / "README.md").read_text()
     result = {
         "preset": "default",
         "command": "python -m apps.toy.train default",
-        "parameters": 1_500_000,
+        "trainable_parameters": 1_500_000,
+        "parameters": 2_500_000,
         "epochs": 3,
         "seconds": 120.0,
         "hardware": "a CPU, 2 cores",
@@ -40,15 +43,43 @@ def test_a_stale_table_is_seen(root, capsys):
     results.main(["--check"])
     for readme in (root / "README.md", app / "README.md"):
         text = readme.read_text()
-        assert "| **1.25** |" in text or "errors: **1.25**" in text
+        assert "**1.25**" in text
         assert "50 (guessing)" in text
-        assert "2 (Other; a paper)" in text
         assert text.endswith("<!-- /results -->\nend\n")
+    own, project = ((folder / "README.md").read_text() for folder in (app, root))
+    assert "| **1.25** |" in own
+    assert "2 (Other; a paper)" in own
+    assert "| 1.50 M |" in own
+    assert (
+        "[toy](apps/toy/README.md) | does nothing | one to one | toys | **1.25** errors" in project
+    )
     (app / "README.md").write_text("no place")
     with pytest.raises(SystemExit) as end:
         results.main([])
     assert end.value.code == 2
-    assert "has no place for its table" in capsys.readouterr().err
+    assert "lacks the comments <!-- results --> and <!-- /results -->" in capsys.readouterr().err
+
+
+def test_the_project_table_has_the_headline_preset(root):
+    folder = root / "apps" / "toy"
+    result = {
+        "hardware": "a CPU", "command": "-", "epochs": 1, "seconds": 30.0, "trainable_parameters": 1,
+        "test": {"metric": "errors", "value": 1, "baseline": "copy", "baseline_value": 2},
+        "notes": {"data": "toys", "peers": []},
+    }  # fmt: skip
+    for preset, value in (("large", 3), ("default", 4)):
+        row = {**result, "preset": preset, "test": {**result["test"], "value": value}}
+        (folder / "results" / f"{preset}.json").write_text(json.dumps(row))
+    about = (folder / "__init__.py").read_text()
+    assert "**4** errors" in results.apps_table(root / "apps")
+    (folder / "__init__.py").write_text(about.replace("preset: default", "preset: large"))
+    rows = results.apps_table(root / "apps").splitlines()
+    assert len(rows) == 3
+    assert "**3** errors" in rows[2]
+    # The table of the app has all presets, the default first.
+    rows = results.app_table(folder).splitlines()
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["`default`", "`large`"]
+    assert "none known" in rows[2]
 
 
 def test_record_keeps_the_notes(tmp_path):
@@ -64,13 +95,13 @@ def test_record_keeps_the_notes(tmp_path):
 
 
 def tried(root, name, val_losses, **config):
-    """The folder of a run of the toy."""
+    """Returns the folder of a run of the toy."""
     run = root / "runs" / name
     run.mkdir(parents=True)
     about = {
         "app": "toy",
         "preset": "big",
-        "config": {"data_dir": "/home/me", "units": 1, "epochs": 3, **config},
+        "config": {"data_dir": ["/home/me"], "units": 1, "epochs": 3, **config},
         "data": {"train": "ab"},
         "hardware": "a CPU",
         "versions": {},
@@ -89,7 +120,7 @@ def test_recipes_that_were_tried(root, capsys):
         results.main(["--tried", *runs])
     assert "<!-- tried -->" in capsys.readouterr().err
     readme.write_text(readme.read_text() + "<!-- tried -->\nold\n<!-- /tried -->\nlast\n")
-    results.main(["--tried", *runs])  # kept twice, there once; `depth` is newer than the first
+    results.main(["--tried", *runs])  # a run is recorded once; the first run has no setting `depth`
     results.main(["--check"])
     rows = readme.read_text().partition("<!-- tried -->\n")[2].splitlines()
     assert rows[2:] == [
@@ -98,13 +129,49 @@ def test_recipes_that_were_tried(root, capsys):
         "<!-- /tried -->",
         "last",
     ]
-    kept = (root / "apps" / "toy" / "results" / "tried" / "big.json").read_text()
-    assert "/home/me" not in kept
+    recorded = (root / "apps" / "toy" / "results" / "tried" / "big.json").read_text()
+    assert "/home/me" not in recorded
     with pytest.raises(SystemExit):
         results.main(["--tried", str(root / "none")])
-    assert "none: no run there" in capsys.readouterr().err
+    assert "none is not the folder of a run with a finished epoch" in capsys.readouterr().err
 
 
-def test_a_bar_in_a_cell_is_no_border():
+def test_a_bar_in_a_cell_is_escaped():
     text = results.table(["metric"], [("BLEU (nrefs:1|case:lc)",)])
     assert text.splitlines()[2] == r"| BLEU (nrefs:1\|case:lc) |"
+
+
+# --- Test results --------------------------------------------------------------------------------
+
+
+def test_headline():
+    test = {"metric": "errors", "value": 1.25, "baseline": "copy", "baseline_value": 50, "n": 3}
+    assert results.headline(test) == "errors: 1.25 (baseline, copy: 50)"
+
+
+def test_lines_of_nested_results():
+    test = {
+        "value": 97.5,
+        "extra": {"gold": {"value": 1}, "empty": {}},
+        "widths": [1, 2],
+        "beams": [{"width": 4, "score": {"bleu": 2.5}}, {"width": 8}],
+        "none": [],
+    }
+    assert [line.split(maxsplit=1) for line in results.lines(test)] == [
+        ["value", "97.5"],
+        ["extra.gold.value", "1"],
+        ["widths", "1 2"],
+        ["beams.0.width", "4"],
+        ["beams.0.score.bleu", "2.5"],
+        ["beams.1.width", "8"],
+        ["none"],
+    ]
+    # The figures are in one column.
+    assert {line.index("1") for line in results.lines({"a": 1, "b": {"c": 1}})} == {33}
+
+
+def test_data_that_differ_are_named():
+    card = {"train": "1", "test": "2", "gold": "3"}
+    results.check_data(card, {**card, "more": "4"})
+    with pytest.raises(InputError, match=r"another SHA-256 of test, gold$"):
+        results.check_data(card, {"train": "1", "test": "x"})

@@ -128,14 +128,6 @@ def test_a_keras_model_may_be_an_attribute(tmp_path):
     write(tmp_path / "1", Holding())  # which answers in a fresh process as in memory
 
 
-def test_a_server_can_be_exported_twice(frozen, tmp_path):
-    """Writing changes nothing that the endpoints need."""
-    server, _ = frozen
-    traces = [fn.experimental_get_tracing_count() for fn in server.endpoints.values()]
-    write(tmp_path / "2", server)
-    assert [fn.experimental_get_tracing_count() for fn in server.endpoints.values()] == traces
-
-
 def test_sample_batch():
     batch = export.sample_batch("漢", b"\xff\x00", "")
     assert batch.dtype == object

@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import shutil
 import types
+from unittest import mock
 
 import keras
 import pytest
 import tensorflow as tf
 
+from shared import plots
 from shared.cli import Options
 from shared.data.splits import TextSplit
 from shared.errors import reported
@@ -46,22 +48,25 @@ def dense(units):
 
 def fit(run, target=1.0, epochs=None, model=None):
     """Trains `model`, or one layer, for the epochs that remain; stops before epoch `epochs`."""
-    model = dense(run.config.units) if model is None else model
-    model.compile(keras.optimizers.Adam(run.config.learning_rate), "mse")
-    run.restore(model)
-    data = tf.data.Dataset.from_tensors((tf.ones([4, 3]), tf.fill([4, run.config.units], target)))
-    for epoch in run.epochs():
-        if epoch == epochs:
-            break
-        model.fit(
-            run.remaining(data.repeat(3)),
-            validation_data=data,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            callbacks=run.callbacks(),
-            verbose=0,
-            shuffle=False,
-        )
+    # Drawing the curve would take most of the time.
+    with mock.patch.object(plots, "curve", lambda history, path: path.touch()):
+        model = dense(run.config.units) if model is None else model
+        model.compile(keras.optimizers.Adam(run.config.learning_rate), "mse")
+        run.restore(model)
+        targets = tf.fill([4, run.config.units], target)
+        data = tf.data.Dataset.from_tensors((tf.ones([4, 3]), targets))
+        for epoch in run.epochs():
+            if epoch == epochs:
+                break
+            model.fit(
+                run.remaining(data.repeat(3)),
+                validation_data=data,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                callbacks=run.callbacks(),
+                verbose=0,
+                shuffle=False,
+            )
     return model
 
 

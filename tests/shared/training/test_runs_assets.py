@@ -99,9 +99,9 @@ def test_init_from_reports_what_does_not_fit(toy, finished, tmp_path, refusal):
     assert "dense/kernel has shape (3, 2); this model needs shape (3, 3)" in refusal(wide)
     line = refusal(lambda: toy.start(tmp_path / "b", init_from=tmp_path / "c"))
     assert "c is not the folder of a run" in line
-    toy.fit(toy.start(tmp_path / "half", toy.Config(epochs=2)), epochs=1)
-    line = refusal(lambda: toy.start(tmp_path / "b", init_from=tmp_path / "half"))
-    assert "half is not finished" in line
+    toy.fit(toy.start(tmp_path / "unfinished", toy.Config(epochs=2)), epochs=1)
+    line = refusal(lambda: toy.start(tmp_path / "b", init_from=tmp_path / "unfinished"))
+    assert "unfinished is not finished" in line
     assert not (tmp_path / "b").exists()
 
 
