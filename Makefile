@@ -34,7 +34,7 @@ demo: venv ## train, export and query one app: APP=language_model, another, or a
 	$(foreach app,$(if $(filter all,$(APP)),$(APPS),$(APP)),$(call demo_of,$(app)))
 
 test: venv ## run the tests
-	$(PY) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## check style and format of the code
 	$(PY) -m ruff check

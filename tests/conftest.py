@@ -82,20 +82,21 @@ def _export(app):
     assert process.returncode == 0, process.stderr
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Groups the tests for the processes of pytest-xdist, and puts the longest groups first.
-
-    A file is a group, because its tests share fixtures; in test_contract, the tests of an app are one.
-    """
+    """Puts the contract tests first, because they take longest, except those that need every app."""
     contract = [item for item in items if item.path.name == "test_contract.py"]
-    for item in items:
-        group = str(item.path.relative_to(ROOT))
-        if item in contract:
-            parameters = item.callspec.params if hasattr(item, "callspec") else {}
-            group += f" {parameters.get('app', 'all')}"
-        item.add_marker(pytest.mark.xdist_group(group))
-    chained = [item for item in contract if not hasattr(item, "callspec")]  # need every app
-    first = [item for item in contract if item not in chained]
-    others = [item for item in items if item not in contract]
-    items[:] = [*first, *others, *chained]
+    of_one_app = [item for item in contract if "[" in item.name]
+    items.sort(key=lambda item: 0 if item in of_one_app else 2 if item in contract else 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Gives each process of pytest-xdist a whole file, or the contract tests of one app."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            return file + test.partition("[")[2] if "test_contract" in file else file
+
+    return Scheduling(config, log)

@@ -70,7 +70,7 @@ def log(tree):
 
 VENV = "venv --clear .venv"
 PIP = "pip install -c requirements.lock -e .[all,dev]"
-PYTEST = "pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder"
+PYTEST = "pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder"
 
 
 def test_make_without_a_target_prints_the_targets_and_the_apps(tree):
