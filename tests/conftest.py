@@ -21,6 +21,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import tensorflow as tf
+
+from shared.layers import peephole_bptt
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,8 +43,28 @@ def train_tiny():
 
 
 def _train_tiny(app, run, *flags):
-    with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
+    # XLA compiles the layers of one app only, because it takes most of the time of a TINY training.
+    plain = {} if app.package.endswith("apps.language_model") else _functions_without_xla()
+    with (
+        mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY),
+        mock.patch.dict(vars(peephole_bptt), plain),
+    ):
         app.train.main(["tiny", "--run", str(run), "--quiet", *flags])
+
+
+@pytest.fixture
+def without_xla():
+    """The test trains `PeepholeLSTM` without XLA: the same equations, without the time to compile them."""
+    with mock.patch.dict(vars(peephole_bptt), _functions_without_xla()):
+        yield
+
+
+@functools.cache
+def _functions_without_xla():
+    """The functions of `peephole_bptt` that XLA compiles, as functions that it does not compile."""
+    names = ("_forward", "_backward_loop")
+    functions = {name: getattr(peephole_bptt, name).python_function for name in names}
+    return {name: tf.function(fn, autograph=False) for name, fn in functions.items()}
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +106,17 @@ def _export(app):
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the contract tests first, because they take longest, except those that need every app."""
-    contract = [item for item in items if item.path.name == "test_contract.py"]
-    of_one_app = [item for item in contract if "[" in item.name]
-    items.sort(key=lambda item: 0 if item in of_one_app else 2 if item in contract else 1)
+    """Puts the contract tests first, because they take longest, except those that need every app.
+
+    So two processes finish at about the same time.
+    """
+
+    def rank(item):
+        if item.path.name == "test_contract.py":
+            return 0 if "[" in item.name else 3
+        return 1 if item.path.parent != ROOT / "tests" and "apps" in item.path.parts else 2
+
+    items.sort(key=lambda item: 1 if item.path.name == "test_readme.py" else rank(item))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -136,6 +136,7 @@ def _encode(vocabulary, texts, lowercase):
 def _batches(config, ids, seed):
     epoch_of = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
 
+    @tf.autograph.experimental.do_not_convert
     def example(columns):
         (source, source_length), (target, target_length) = columns["source"], columns["target"]
         # The decoder reads the target shifted by one time step.

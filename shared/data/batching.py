@@ -49,6 +49,7 @@ def windows(ids, batch_size, window, seed=None):
             first = int(np.random.default_rng([seed, epoch]).integers(1, window + 1))
         steps = 1 + max(0, -(-(length - first) // window))
 
+        @tf.autograph.experimental.do_not_convert
         def slice_of(step):
             begin = tf.maximum(first + (step - 1) * window, 0)
             cut = slice(begin, first + step * window)
@@ -113,6 +114,7 @@ def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
         times = {name: length[batches].max(axis=1) for name, length in lengths.items()}
         times = {n: np.maximum(1, -(-t // multiple)) * multiple for n, t in times.items()}
 
+        @tf.autograph.experimental.do_not_convert
         def batch_of(rows, times):
             return {
                 name: (gather[name](rows, times[name]), tf.gather(lengths[name], rows))

@@ -62,7 +62,7 @@ def toy_of(tokenizer, cell, num_layers, tmp_path_factory):
         v.assign(rng.normal(size=v.shape) * 0.7)
     zero = tf.zeros([1])
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int32)], autograph=False)
     def logits(tokens):
         return model({"tokens": tokens, "carry": zero}, training=False)
 

@@ -127,6 +127,7 @@ def test_the_logits_of_an_empty_sentence_are_finite():
 
 
 @forms
+@pytest.mark.usefixtures("without_xla")
 def test_a_training_step_lowers_the_loss(changes):
     model, inputs = built(**changes), batch()
     targets, loss = tf.roll(inputs["target"], -1, 1), SmoothedCrossentropy(0.1)

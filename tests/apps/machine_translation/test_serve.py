@@ -53,7 +53,8 @@ def toy(request, tmp_path_factory):
     bias.assign(bias + 0.5 * tf.one_hot(END, target.size))  # otherwise few hypotheses end
 
     @tf.function(
-        input_signature=[tf.TensorSpec([1, None], tf.int32), tf.TensorSpec([1, None], tf.int32)]
+        input_signature=[tf.TensorSpec([1, None], tf.int32), tf.TensorSpec([1, None], tf.int32)],
+        autograph=False,
     )
     def logits(x, y):
         length = tf.fill([1], tf.shape(x)[1])

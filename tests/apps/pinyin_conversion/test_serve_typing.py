@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from apps.pinyin_conversion.serve import MAX_CANDIDATES, Server
+from shared.serving import export
 from shared.serving.clients import SavedModelClient
-from shared.serving.export import problems
 
 
 def test_typing_equals_one_request(typing, ask):
@@ -67,9 +67,8 @@ def test_a_unidirectional_model_can_be_exported(typing, tmp_path, ask):
     for name, request in server.sample_requests().items():
         answer = server.endpoints[name](**{k: tf.constant(v) for k, v in request.items()})
         assert {len(column) for column in answer.values()} == {len(request["inputs"])}
-    server.variables_of_endpoints = [v.value for v in typing.model.variables]
-    tf.saved_model.save(server, str(tmp_path), signatures=server.endpoints)
-    assert problems(tmp_path) == []
+    export.save(server, tmp_path / "1")
+    assert export.problems(tmp_path / "1") == []
     client = SavedModelClient(tmp_path)
     start = client.predict("start", ["ta", "xi"])
     assert start["candidates"].shape == (2, MAX_CANDIDATES)

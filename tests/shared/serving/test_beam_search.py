@@ -46,7 +46,7 @@ def search(step, first, max_tokens=6, beam=3, **options):
     first = np.atleast_1d(np.asarray(first, np.int32))
     max_tokens = np.broadcast_to(np.asarray(max_tokens, np.int32), first.shape)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2)
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2, autograph=False)
     def run(first, max_tokens):
         states = initial_states(step, tf.shape(first)[0])
         return beam_search(

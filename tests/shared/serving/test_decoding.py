@@ -29,7 +29,7 @@ SPEC = [
 ]
 
 
-@tf.function(input_signature=SPEC)
+@tf.function(input_signature=SPEC, autograph=False)
 def sample_markov(first, max_tokens, temperature, top_k, top_p, seed):
     logits, states = markov(first, tf.cast(first, tf.float32)[:, tf.newaxis])
     return decoding.sample(
@@ -38,7 +38,7 @@ def sample_markov(first, max_tokens, temperature, top_k, top_p, seed):
     )  # fmt: skip
 
 
-@tf.function(input_signature=SPEC)
+@tf.function(input_signature=SPEC, autograph=False)
 def sample_clock(first, max_tokens, temperature, top_k, top_p, seed):
     logits, states = clock(first, {"n": 0 * first, "log": tf.zeros([tf.shape(first)[0], 2, V])})
     return decoding.sample(

@@ -23,7 +23,7 @@ def test_samples_do_not_depend_on_the_length_of_other_rows():
     def constant_step(ids, states):
         return tf.tile(LOGITS, [tf.shape(ids)[0], 1]), states
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2)
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2, autograph=False)
     def sample(max_tokens, seed):
         logits, states = constant_step(seed, tf.zeros([tf.shape(seed)[0], 1]))
         ones = tf.ones_like(seed, tf.float32)
