@@ -35,11 +35,11 @@ class Split:
 
 
 class TextSplit(Split):
-    """A split whose examples are in memory.
+    """A split whose examples are in memory: text, or generated sounds and images.
 
     Args:
         name: name of the split.
-        examples: list of strings, or of tuples of strings.
+        examples: list of strings, or of tuples of strings; an input may be bytes.
         labels: display names of the examples, indexed as `examples`; None numbers them.
 
     Example:
@@ -64,12 +64,20 @@ class TextSplit(Split):
 
     @functools.cached_property
     def digest(self):
-        """SHA-256 of a file with one line for each example, its fields separated by tabs."""
+        """SHA-256 of a file with one line for each example, its fields separated by tabs.
+
+        A field of bytes is replaced by its SHA-256.
+        """
         digest = hashlib.sha256()
         for example in self.examples:
-            line = example if isinstance(example, str) else "\t".join(example)
+            fields = (example,) if isinstance(example, str | bytes) else example
+            line = "\t".join(map(_text, fields))
             digest.update(f"{line}\n".encode())
         return digest.hexdigest()
+
+
+def _text(field):
+    return hashlib.sha256(field).hexdigest() if isinstance(field, bytes) else field
 
 
 class MediaSplit(Split):

@@ -21,7 +21,6 @@ import functools
 import gc
 import itertools
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -29,7 +28,6 @@ import sys
 import tempfile
 import weakref
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -40,73 +38,11 @@ from shared.files import read_json, write_json
 from shared.serving.export import promote, versions
 from shared.training import provenance
 from shared.training.callbacks import RunCallback
+from shared.training.run_folder import RunFolder, load, weights_of
+from shared.training.state import SavedState, State
 
 # What an interruption may leave in the folder before there is a run.
 BEFORE_A_RUN = {"lock", ".run.json.partial"}
-
-
-class RunFolder:
-    """A run that is read from its folder, for export and evaluation."""
-
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-        self.about = read_json(self.path / "run.json")
-
-    @property
-    def name(self):
-        """Name of the exported model: `<app>`, or `<app>_<preset>` for other presets than `default`."""
-        app, preset = self.about["app"], self.about["preset"]
-        return app if preset == "default" else f"{app}_{preset}"
-
-    @property
-    def metrics(self):
-        """Content of metrics.json; empty before the end of the first epoch."""
-        path = self.path / "metrics.json"
-        return read_json(path) if path.exists() else {}
-
-    @property
-    def finished(self):
-        """Whether the test result is recorded."""
-        return "test" in self.metrics
-
-    def config_of(self, kind):
-        """Returns the settings of the run as an instance of `kind`, the Config class of the app."""
-        return cli.config_from(kind, self.about["config"], self.path)
-
-    def best_model(self):
-        """Returns the model of the epoch with the best validation loss."""
-        if not (self.path / "best.keras").exists():
-            raise InputError(
-                f"{self.path} has no best.keras, because no epoch had a finite validation loss: "
-                "train again with a lower --learning-rate"
-            )
-        return keras.saving.load_model(self.path / "best.keras", compile=False)
-
-    def card(self, model):
-        """Returns the part of the model card that describes the training of `model`, a dict for JSON."""
-        count = lambda variables: sum(math.prod(v.shape) for v in variables)  # noqa: E731
-        return {
-            **self.about,
-            "config": {**self.about["config"], **{name: [] for name in provenance.PLACES}},
-            "trainable_parameters": count(model.trainable_variables),
-            "parameters": count(_weights(model)),
-            "epochs": len(self.metrics["history"]),
-            "seconds": self.metrics["seconds"],
-        }
-
-
-@dataclasses.dataclass
-class State:
-    """The progress of a training, saved with each checkpoint."""
-
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps of the current epoch
-    metrics: list = dataclasses.field(default_factory=list)  # values of the metric variables
-    history: list = dataclasses.field(default_factory=list)  # a dict for each finished epoch
-    seconds: float = 0.0  # training time
-    best: float | None = None  # smallest value of the monitored metric
-    epochs_without_improvement: int = 0
-    stopped: bool = False  # whether early stopping has ended the training
 
 
 class Run(RunFolder):
@@ -201,7 +137,7 @@ class Run(RunFolder):
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = [v.value for v in (*model.variables, *model.optimizer.variables)]
-        self._saved_state = _SavedState(self.state)
+        self._saved_state = SavedState(self.state)
         if self.options.init_from:
             self._copy_weights(self.options.init_from)
         if self.options.dry_run:
@@ -284,7 +220,7 @@ class Run(RunFolder):
 
     def _copy_weights(self, run):
         """Copies all weights, trainable and frozen, from the best model of another run."""
-        weights, source = _weights(self.model), _weights(load(run).best_model())
+        weights, source = weights_of(self.model), weights_of(load(run).best_model())
         # In their order: the paths of two weights can be equal, and those of a loaded model do not contain
         # the names of nested models.
         for variable, other in itertools.zip_longest(weights, source):
@@ -300,25 +236,6 @@ class Run(RunFolder):
                     f"needs shape {tuple(variable.shape)}"
                 )
             variable.assign(other)
-
-
-def _weights(model):
-    """The weights of a model, frozen ones too, without states such as those of a stateful RNN."""
-    states = {id(variable) for variable in getattr(model, "state_variables", ())}
-    return [variable for variable in model.weights if id(variable) not in states]
-
-
-class _SavedState(tf.train.experimental.PythonState):
-    """Keeps the state of a run inside the checkpoint, so that both are from the same moment."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def serialize(self):
-        return json.dumps(dataclasses.asdict(self.state))
-
-    def deserialize(self, string_value):
-        self.state = State(**json.loads(string_value))
 
 
 def start(package, presets, open_splits, argv=None):
@@ -343,27 +260,6 @@ def start(package, presets, open_splits, argv=None):
     if run.finished:
         print(f"{run.path} is finished; to start again, remove it or choose another --run")
     options.seed(config.seed)
-    return run
-
-
-def load(path, package=None):
-    """Opens the finished run at `path`.
-
-    Args:
-        path: folder of the run.
-        package: package of the app that the run must belong to; None accepts all.
-
-    Raises:
-        InputError: there is no run, it belongs to another app, or it is not finished.
-    """
-    path = pathlib.Path(path)
-    if not (path / "run.json").is_file():
-        raise InputError(f"{path} is not the folder of a run: it has no run.json")
-    run = RunFolder(path)
-    if package and run.about["app"] != package.rpartition(".")[2]:
-        raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
-    if not run.finished:
-        raise InputError(f"{path} is not finished: run its training command again to resume it")
     return run
 
 

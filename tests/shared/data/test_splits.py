@@ -48,6 +48,13 @@ def test_digest_of_lines_and_of_pairs():
     assert TextSplit("test", ["a"], ["file, line 1"]).digest == digest("a")
 
 
+def test_digest_of_bytes():
+    sound = TextSplit("train", [(b"RIFF\xff", "loud"), (b"", "soft")])
+    hashes = [hashlib.sha256(data).hexdigest() for data in (b"RIFF\xff", b"")]
+    assert sound.digest == sha256(f"{hashes[0]}\tloud\n{hashes[1]}\tsoft\n")
+    assert TextSplit("train", [b"a"]).digest != TextSplit("train", ["a"]).digest
+
+
 def test_digests():
     splits = {"train": TextSplit("train", ["a"]), "extra": TextSplit("extra", ["b"])}
     assert digests(splits) == {"train": sha256("a\n"), "extra": sha256("b\n")}

@@ -17,6 +17,7 @@ from shared.data.splits import TextSplit
 from shared.errors import InputError, reported
 from shared.files import read_json, write_json
 from shared.training import runs
+from shared.training.state import SavedState, State
 
 
 def test_a_finished_run_is_not_changed(toy, finished):
@@ -202,24 +203,24 @@ def test_the_settings_of_a_run_survive_json(toy, tmp_path):
 
 
 def test_state_survives_json():
-    assert runs.State() == round_trip(runs.State())
-    state = runs.State(
+    assert State() == round_trip(State())
+    state = State(
         epoch=3, step=7, metrics=[1.5, [2, 3]], history=[{"epoch": 1, "loss": 0.1 + 0.2}],
         seconds=1 / 3, best=2.5, epochs_without_improvement=2, stopped=True,
     )  # fmt: skip
     assert round_trip(state) == state
     assert {f.name for f in dataclasses.fields(state)} == set(json.loads(serialized(state)))
     # Two states do not share their lists.
-    runs.State().history.append(1)
-    assert runs.State().history == []
+    State().history.append(1)
+    assert State().history == []
 
 
 def serialized(state):
-    return runs._SavedState(state).serialize()
+    return SavedState(state).serialize()
 
 
 def round_trip(state):
-    saved = runs._SavedState(runs.State())
+    saved = SavedState(State())
     saved.deserialize(serialized(state))
     return saved.state
 

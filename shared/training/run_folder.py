@@ -1,0 +1,88 @@
+"""A run that is read from its folder, for export and evaluation; `runs` describes the folder."""
+
+import math
+import pathlib
+
+import keras
+
+from shared import cli
+from shared.errors import InputError
+from shared.files import read_json
+from shared.training import provenance
+
+
+class RunFolder:
+    """A run that is read from its folder, for export and evaluation."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.about = read_json(self.path / "run.json")
+
+    @property
+    def name(self):
+        """Name of the exported model: `<app>`, or `<app>_<preset>` for other presets than `default`."""
+        app, preset = self.about["app"], self.about["preset"]
+        return app if preset == "default" else f"{app}_{preset}"
+
+    @property
+    def metrics(self):
+        """Content of metrics.json; empty before the end of the first epoch."""
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def finished(self):
+        """Whether the test result is recorded."""
+        return "test" in self.metrics
+
+    def config_of(self, kind):
+        """Returns the settings of the run as an instance of `kind`, the Config class of the app."""
+        return cli.config_from(kind, self.about["config"], self.path)
+
+    def best_model(self):
+        """Returns the model of the epoch with the best validation loss."""
+        if not (self.path / "best.keras").exists():
+            raise InputError(
+                f"{self.path} has no best.keras, because no epoch had a finite validation loss: "
+                "train again with a lower --learning-rate"
+            )
+        return keras.saving.load_model(self.path / "best.keras", compile=False)
+
+    def card(self, model):
+        """Returns the part of the model card that describes the training of `model`, a dict for JSON."""
+        count = lambda variables: sum(math.prod(v.shape) for v in variables)  # noqa: E731
+        return {
+            **self.about,
+            "config": {**self.about["config"], **{name: [] for name in provenance.PLACES}},
+            "trainable_parameters": count(model.trainable_variables),
+            "parameters": count(weights_of(model)),
+            "epochs": len(self.metrics["history"]),
+            "seconds": self.metrics["seconds"],
+        }
+
+
+def weights_of(model):
+    """Returns the weights of a model, frozen ones too, without states such as those of a stateful RNN."""
+    states = {id(variable) for variable in getattr(model, "state_variables", ())}
+    return [variable for variable in model.weights if id(variable) not in states]
+
+
+def load(path, package=None):
+    """Opens the finished run at `path`.
+
+    Args:
+        path: folder of the run.
+        package: package of the app that the run must belong to; None accepts all.
+
+    Raises:
+        InputError: there is no run, it belongs to another app, or it is not finished.
+    """
+    path = pathlib.Path(path)
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path} is not the folder of a run: it has no run.json")
+    run = RunFolder(path)
+    if package and run.about["app"] != package.rpartition(".")[2]:
+        raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
+    if not run.finished:
+        raise InputError(f"{path} is not finished: run its training command again to resume it")
+    return run
