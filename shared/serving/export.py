@@ -18,6 +18,7 @@ from shared.errors import InputError
 from shared.files import read_json, write_json
 from shared.serving import check_export
 from shared.serving.problems import problems
+from shared.training import run_folder
 
 
 def main(package, write, argv=None, example='"some text"'):
@@ -33,7 +34,6 @@ def main(package, write, argv=None, example='"some text"'):
     Raises:
         InputError: there is no finished run of this app.
     """
-    from shared.training import runs  # which imports this module
 
     def command(
         run: Annotated[pathlib.Path, tyro.conf.Positional],
@@ -47,7 +47,7 @@ def main(package, write, argv=None, example='"some text"'):
             name: name of the model [default: <app>, or <app>_<preset>]
             to: folder of all models
         """
-        finished = runs.load(run, package)
+        finished = run_folder.load(run, package)
         base = to / (name or finished.name)
         test = finished.metrics["test"]
         folder = promote(lambda partial: write(finished, partial, test=test), base)
