@@ -1,4 +1,4 @@
-# Every target first updates .venv, so only make and Python 3.11, 3.12 or 3.13 are needed.
+# Targets that run Python first update .venv, so only make and Python 3.11, 3.12 or 3.13 are needed.
 # `make` alone prints the targets.
 
 APP ?= language_model

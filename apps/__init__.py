@@ -1,1 +1,1 @@
-"""One folder an application; apps never import each other."""
+"""One folder per application; apps never import each other."""

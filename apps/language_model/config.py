@@ -13,9 +13,9 @@ class Config:
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with train.txt, valid.txt and test.txt, plain or .gz
-    tokenizer: Literal["word", "char", "subword"] = "char"  # unit of the tokens
+    tokenizer: Literal["word", "char", "subword"] = "char"  # how the text is split into tokens
     vocabulary_size: int | None = None  # maximum number of tokens; None: all; required for subwords
-    min_count: int = 1  # rarer tokens become <unk>; 2 trains <unk> if the text has none
+    min_count: int = 1  # tokens with fewer occurrences become <unk>; use 2 if the text has no <unk>
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
@@ -25,7 +25,7 @@ class Config:
     recurrent_dropout: float = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
-    sampled_softmax: int = 0  # words sampled for the softmax of a step; 0: exact softmax
+    sampled_softmax: int = 0  # tokens sampled for the softmax of a step; 0: full softmax
     epochs: int = 9  # passes over the training text
     batch_size: int = 32  # number of parallel streams of text
     window: int = 64  # time steps of truncated back-propagation
@@ -38,8 +38,8 @@ class Config:
     seed: int = 1  # seed of weights, dropout and window borders
 
     # Serving
-    max_tokens: int = 100  # maximum number of tokens of the default answer
-    temperature: float = 0.5  # sampling temperature of the default answer (fixed seed); 0: greedy
+    max_tokens: int = 100  # maximum number of tokens that serving_default generates
+    temperature: float = 0.5  # sampling temperature of serving_default (fixed seed); 0: greedy
 
     def __post_init__(self):
         at_least_one(self, "min_count", "num_layers", "units", "epochs", "batch_size", "window")

@@ -12,21 +12,21 @@ class Config:
 
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
-    data_dir: tuple[str, ...] = ()  # folders with train.tsv, or train.en and train.de
+    data_dir: tuple[str, ...] = ()  # folders with train.tsv, or train.en and train.zh
     languages: tuple[str, str] = ("en", "zh")  # source and target: file suffixes, TFDS features
     columns: tuple[int, int] = (0, 1)  # columns of source and target in a .tsv file, from 0
-    source_tokenizer: Literal["char", "word", "subword"] = "char"  # unit of the source tokens
-    target_tokenizer: Literal["char", "word", "subword"] = "char"  # unit of the target tokens
-    vocabulary_size: int | None = None  # maximum tokens of each vocabulary; required for subwords
+    source_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of source tokens
+    target_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of target tokens
+    vocabulary_size: int | None = None  # maximum size of each vocabulary; required for subwords
     shared_vocabulary: bool = False  # one vocabulary and one embedding for both languages
     lowercase: bool = False  # lower-case the source sentence
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     embedding_dim: int = 128  # size of an embedding
-    units: int = 128  # size of a hidden state; the encoder has as many in each direction
+    units: int = 128  # size of a hidden state; the encoder has this size in each direction
     encoder_layers: int = 1  # number of bidirectional recurrent layers of the encoder
-    decoder_layers: int = 2  # number of recurrent layers of the decoder; the first one attends
+    decoder_layers: int = 2  # recurrent layers of the decoder; the first computes the query
     attention: Literal["additive", "general"] = "additive"  # score function of the attention
     input_feeding: bool = False  # feed the attention output into the next step; slower
     layer_norm: bool = False  # layer normalization after the recurrent layers
@@ -42,14 +42,14 @@ class Config:
     weight_decay: float = 0.0  # decoupled weight decay
     clip_norm: float = 1.0  # maximum global norm of the gradient; 0: no clipping
     label_smoothing: float = 0.1  # target probability that is spread over the vocabulary
-    max_examples: int | None = None  # number of training pairs, from the first; None: all
+    max_examples: int | None = None  # maximum number of training pairs, the first ones; None: all
     max_length: int = 100  # maximum training length in tokens; train drops longer pairs
     patience: int = 0  # epochs without improvement before training stops; 0: no early stopping
     seed: int = 1  # seed of weights, dropout and the order of the pairs
 
     # Serving
-    beam_width: int = 4  # beam width of the default answer
-    length_penalty: float = 1.0  # 0: prefers short translations; 1: nearly a mean over the tokens
+    beam_width: int = 4  # beam width of serving_default
+    length_penalty: float = 1.0  # exponent of the length normalization; 0: short translations
 
     def __post_init__(self):
         at_least_one(

@@ -52,7 +52,7 @@ def _read(config, name):
     for first, second in itertools.zip_longest(*files):
         if not (first and second and first.parent == second.parent):
             raise InputError(
-                f"{first or second} is one half of a pair: a folder needs {' and '.join(names)}"
+                f"{first or second} has no partner file: a folder needs {' and '.join(names)}"
             )
     pairs, pair_labels = sources.read_parallel(*files)
     if not (rows or pairs):
@@ -63,7 +63,19 @@ def _read(config, name):
 
 
 def build_assets(config, train, folder):
-    """Builds the vocabularies of the training pairs and writes them to `folder`."""
+    """Builds the vocabularies of the training pairs and writes them to `folder`.
+
+    Args:
+        config: Config of the app.
+        train: the training split, a sequence of (source sentence, translation).
+        folder: an empty folder.
+
+    Returns:
+        `Assets`.
+
+    Raises:
+        InputError: the settings of the vocabularies contradict each other.
+    """
     tokenizers = config.source_tokenizer, config.target_tokenizer
     if config.shared_vocabulary and len(set(tokenizers)) > 1:
         raise InputError(
@@ -71,7 +83,7 @@ def build_assets(config, train, folder):
             f"Received: {', '.join(tokenizers)}"
         )
     sentences, translations = zip(*train[: config.max_examples], strict=True)
-    if config.lowercase:  # with the op that serves
+    if config.lowercase:  # the same op as in the exported graph
         sentences = [text.decode() for text in tf.strings.lower(sentences, "utf-8").numpy()]
     lines = [sentences, translations]
     if config.shared_vocabulary:
@@ -98,6 +110,11 @@ def _paths(config, folder):
 
 def load(config, splits, assets):
     """Encodes the pairs of `train` and `valid`.
+
+    Args:
+        config: Config of the app.
+        splits: {name: `Split`}.
+        assets: `Assets`.
 
     Returns:
         train: a function of the epoch that returns a `tf.data.Dataset`; valid: a `tf.data.Dataset`;
@@ -137,7 +154,7 @@ def _batches(config, ids, seed):
     epoch_of = batching.buckets(ids, config.batch_size, config.pad_to_multiple_of, seed)
 
     @tf.autograph.experimental.do_not_convert
-    def example(columns):
+    def to_inputs(columns):
         (source, source_length), (target, target_length) = columns["source"], columns["target"]
         # The decoder reads the target shifted by one time step.
         decoder_input = tf.pad(target, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
@@ -145,4 +162,4 @@ def _batches(config, ids, seed):
         inputs = {"source": source, "source_length": source_length, "target": decoder_input}
         return inputs, target, weights
 
-    return lambda epoch: epoch_of(epoch).map(example)
+    return lambda epoch: epoch_of(epoch).map(to_inputs)

@@ -24,7 +24,7 @@ CURRENCIES = """
 
 @functools.cache
 def _all():
-    """Returns {split: pairs}; no sentence or translation is in two splits."""
+    """Returns {split: pairs}; no text of valid or test is in train."""
     try:
         import babel
     except ImportError:

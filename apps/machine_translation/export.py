@@ -6,13 +6,19 @@ python -m apps.machine_translation.export runs/machine_translation/multi30k_en_d
 from shared.errors import reported
 from shared.serving import export
 
-from . import data, model  # noqa: F401 (best.keras contains layers of `model`)
+from . import data, model  # noqa: F401 (importing `model` registers what best.keras contains)
 from .config import Config
 from .serve import Server
 
 
 def write(run, folder, **card):
-    """Writes the SavedModel of the best epoch to `folder` and checks it; `card` extends the model card."""
+    """Writes the SavedModel of the best epoch and checks it.
+
+    Args:
+        run: `RunFolder` of a finished training, or `Run` at its end.
+        folder: a folder that does not exist.
+        card: further entries of the model card.
+    """
     config, best = run.config_of(Config), run.best_model()
     assets = data.load_assets(config, run.path / "assets")
     export.write(Server(best, config, assets), folder, {**run.card(best), **card})
@@ -20,7 +26,7 @@ def write(run, folder, **card):
 
 @reported
 def main(argv=None):
-    """Checks the model of a finished run and promotes it to the next version."""
+    """Exports the best model of a finished run as the next version."""
     export.main(__package__, write, argv, example='"Wednesday, November 25, 2026"')
 
 

@@ -86,7 +86,7 @@ class Server(tf.Module):
         )
         _, _, embedding, decoder = self._layers()
         ids, lengths = ids[:, 0], lengths[:, 0]
-        # The end of the sentence has an attention too; a translation that was cut gets one step more.
+        # The end of the sentence has an attention too, also if the translation stopped at its maximum length.
         ids = tf.pad(ids, [[0, 0], [0, 1]], constant_values=END)
         decoder_input = tf.pad(ids, [[0, 0], [1, 0]], constant_values=END)[:, :-1]
         attention = decoder.attention_weights(embedding(decoder_input), memory, length)

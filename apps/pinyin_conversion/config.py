@@ -17,8 +17,8 @@ class Config:
     group_column: int | None = None  # column of a .tsv with a name to report results by; None: none
     extra_tests: tuple[str, ...] = ()  # further test sets in --data-dir, such as gold for gold.tsv
     lexicon_size: int = 350_000  # words of jieba's dictionary that are used, the most frequent
-    exclude_groups: tuple[str, ...] = ()  # groups that the headline result leaves out
-    tones: bool = False  # learn syllables with tones; without, the tones of the data are removed
+    exclude_groups: tuple[str, ...] = ()  # groups that do not count in the headline result
+    tones: bool = False  # learn syllables with tones; off: the tones of the data are removed
     tone_dropout: float = 0.05  # fraction of the tones removed in training, for input without tones
 
     # Model
@@ -27,8 +27,8 @@ class Config:
     units: int = 384  # size of the hidden state of each direction
     num_layers: int = 1  # number of recurrent layers
     bidirectional: bool = True  # read in both directions; off: left to right, for typing
-    dropout: float = 0.2  # fraction dropped of embeddings, between layers and before the softmax
-    recurrent_dropout: float = 0.0  # fraction of h dropped between time steps
+    dropout: float = 0.2  # dropout rate of embeddings, between layers and before the softmax
+    recurrent_dropout: float = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
     epochs: int = 5  # passes over the training sentences
@@ -72,7 +72,7 @@ PRESETS = {
     # 94.06 % of the characters right (trigram: 93.04), 54 min on 2 cores.
     "sentences_tones": dataclasses.replace(_SENTENCES, tones=True),
     # Reads left to right, for typing: 84.99 % of the characters right (trigram: 84.01), 40 min on 2 cores.
-    # Only the beam knows the following syllables: a width of 64 gives 0.6 more on valid than 16.
+    # It does not see the following syllables, so a wider beam helps: 64 gives 0.6 more than 16 on valid.
     "sentences_typing": dataclasses.replace(
         _SENTENCES, bidirectional=False, beam_width=64, network_weight=0.65
     ),

@@ -208,7 +208,7 @@ def _batches(config, dictionary, ids, training):
     @tf.autograph.experimental.do_not_convert  # it has no Python control flow that depends on tensors
     # A `tf.function`, so that the graph of the dictionary is traced once and not in every epoch.
     @tf.function(autograph=False)
-    def example(columns, seed):
+    def to_inputs(columns, seed):
         codes, targets = columns["codes"][0], columns["readings"][0] - 1
         if tone_dropout:
             dropped = tf.random.stateless_uniform(tf.shape(codes), seed) < tone_dropout
@@ -224,6 +224,6 @@ def _batches(config, dictionary, ids, training):
             2**31, size=(batches.cardinality().numpy(), 2)
         )
         seeds = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int32))
-        return tf.data.Dataset.zip(batches, seeds).map(example).prefetch(2)
+        return tf.data.Dataset.zip(batches, seeds).map(to_inputs).prefetch(2)
 
     return epoch_of

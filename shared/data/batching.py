@@ -67,8 +67,9 @@ def windows(ids, batch_size, window, seed=None):
 def buckets(columns, batch_size, multiple=8, seed=None, pool=1000):
     """Makes batches of examples of similar length, so that there is little padding.
 
-    The examples of each `pool` batches are sorted by their lengths in the first column, then by those
-    in the next. Every batch has `batch_size` rows; missing rows consist of padding only.
+    The examples are cut into groups of `pool` batches. Each group is sorted by the lengths in the first
+    column, then by those in the next. Every batch has `batch_size` rows; missing rows consist of padding
+    only.
 
     Args:
         columns: {name: column}, all with the same number of examples. A column is a list of int arrays
@@ -165,7 +166,7 @@ def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
         columns: {name: column} as for `buckets`.
         max_length: maximum number of time steps.
         name: name of the split, for the report.
-        flag: the setting that says `max_length`, for the report.
+        flag: the flag that sets `max_length`, for the report.
         unit: what a time step is, for the report.
 
     Returns:
@@ -185,7 +186,7 @@ def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
         )
     print(
         f"{name}: {dropped:,} of {len(lengths):,} examples are longer than {flag} {max_length} {unit} "
-        "and are left out of training",
+        "and are dropped from training",
         file=sys.stderr,
     )
     return {key: _take(column, kept) for key, column in columns.items()}

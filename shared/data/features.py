@@ -58,7 +58,7 @@ class FeatureCache:
             split: `Split` whose examples are (input, target).
             compute: function of a list of inputs (bytes or strings) that returns a list of arrays
                 (time, ...), one for each input; all of the same dtype and the same shape of a time step.
-            settings: everything else that shapes the features, a dict for JSON.
+            settings: everything else that affects the features, a dict for JSON.
             batch_size: number of inputs given to `compute` at once.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Exports a model to a version folder that a server can load: write, check, compare, promote."""
+"""Exports a model to a version folder that a server can load: write, check, compare, rename."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from shared.training import run_folder
 
 
 def main(package, write, argv=None, example='"some text"'):
-    """The command of an app's export.py: checks the model of a finished run and promotes it.
+    """The command of an app's export.py: exports the best model of a finished run as the next version.
 
     Args:
         package: package of the app, such as "apps.language_model".
@@ -66,8 +66,8 @@ def write(server, folder, card):
 
     Args:
         server: the `Server` of the app, a `tf.Module` with `endpoints`, {signature: `tf.function`}, and
-            `sample_requests()`, {signature: {input: array}}. Tables that the endpoints use are its
-            attributes; model variables need not be.
+            `sample_requests()`, {signature: {input: array}}. Lookup tables must be
+            attributes of the server; model variables are added.
         folder: a folder that does not exist.
         card: the model card, a dict for JSON.
 
@@ -108,7 +108,7 @@ def save(server, folder):
     # TF Serving does not find variables that belong only to a Keras model; as attributes it finds them,
     # frozen ones too.
     server.variables_of_endpoints = list(variables.values())
-    # As attributes, the functions would be traced again.
+    # `tf.saved_model.save` would trace functions that are attributes again.
     del server.endpoints
     try:
         tf.saved_model.save(server, str(folder), signatures=functions)

@@ -1,4 +1,4 @@
-"""A run that is read from its folder, for export and evaluation; `runs` describes the folder."""
+"""The folder of a training run, read for export; `shared.training.runs` describes its files."""
 
 import math
 import pathlib
@@ -12,7 +12,15 @@ from shared.training import provenance
 
 
 class RunFolder:
-    """A run that is read from its folder, for export and evaluation."""
+    """The folder of a run: its settings, metrics and best model.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        path: the folder.
+        about: content of run.json, a dict.
+    """
 
     def __init__(self, path):
         self.path = pathlib.Path(path)

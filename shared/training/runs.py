@@ -9,10 +9,11 @@
         curve.png, logs/  the history as a picture and for TensorBoard
         predictions.jsonl the answers of the SavedModel to the test examples
         saved_model/      the SavedModel of best.keras, which computed the test result
+        lock              locked while a process trains the run
 
-A checkpoint holds every variable of the model (with those of random seeds and metrics) and of the
-optimizer, and a small JSON state. The order of the batches is a function of (seed, epoch), so that
-(epoch, step) is the position in the data. Keras has no replacement for this: `BackupAndRestore`
+A checkpoint holds every variable of the model (with those of random seeds) and of the optimizer, and a
+small JSON state, which has the values of the metrics. The order of the batches is a function of
+(seed, epoch), so that (epoch, step) is the position in the data. Keras has no replacement for this: `BackupAndRestore`
 repeats batches, and `fit` over a checkpointed iterator raises an error.
 """
 
@@ -55,6 +56,11 @@ class Run(RunFolder):
         config: Config of the app.
         options: `cli.Options`.
         splits: {name: `Split`}.
+
+    Attributes:
+        config, splits: the arguments.
+        path: folder of the run.
+        finished: whether the test result is recorded.
 
     Raises:
         InputError: the folder holds a run with other settings or other data, or another process trains
@@ -100,7 +106,7 @@ class Run(RunFolder):
         """Returns the app's Assets: those of the run, or of the run of `--init-from`, or new ones.
 
         The weights of a model belong to the vocabularies they were trained with, so `--init-from` takes
-        both. The folder is written whole or not at all.
+        both. The folder is written atomically.
 
         Args:
             build: `data.build_assets(config, train, folder)`, which writes the assets.
@@ -128,7 +134,7 @@ class Run(RunFolder):
         return read(self.config, folder)
 
     def restore(self, model):
-        """Restores `model`, compiled and built, from the last checkpoint; or initialises it.
+        """Restores `model`, compiled and built, from the last checkpoint, or else from `--init-from`.
 
         Raises:
             InputError: `--init-from` is not a run, or the shapes of its model differ.
@@ -159,7 +165,7 @@ class Run(RunFolder):
             print(f"resuming {self.path} at epoch {epoch}, step {step}", file=sys.stderr)
 
     def epochs(self):
-        """Yields the epochs that remain to be trained."""
+        """Yields the epochs that remain to be trained, counted from 0."""
         while self.state.epoch < self.config.epochs and not self.state.stopped:
             before = self.state.epoch
             yield before
@@ -250,7 +256,7 @@ def start(package, presets, open_splits, argv=None):
         argv: list of arguments; None reads those of the process.
 
     Returns:
-        a `Run`; if `run.finished`, there is nothing to train, which is printed.
+        a `Run`; if `run.finished`, a message was printed and there is nothing to train.
 
     Raises:
         InputError: bad arguments, settings or data.
@@ -265,7 +271,7 @@ def start(package, presets, open_splits, argv=None):
 
 def _check_same(old, new, path, config):
     """Raises InputError if the run in the folder has other settings or data than the new one."""
-    cli.config_from(type(config), old["config"], path)  # no setting of it is unknown
+    cli.config_from(type(config), old["config"], path)  # raises if a setting is unknown
     defaults = {f.name: f.default for f in dataclasses.fields(config)}
     new, defaults = json.loads(json.dumps([new, defaults]))  # as in `old`, tuples become lists
     old_settings, new_settings = (

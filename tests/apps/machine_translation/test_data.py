@@ -84,7 +84,7 @@ def test_a_table_is_preferred_to_parallel_files(folder):
 def test_a_file_without_its_translation_is_named(folder):
     (folder / "val.de").unlink()
     with pytest.raises(
-        InputError, match=r"val\.en is one half of a pair: .* valid\.en and valid\.de"
+        InputError, match=r"val\.en has no partner file: .* valid\.en and valid\.de"
     ):
         data.splits(config(folder))
 
@@ -221,7 +221,7 @@ def test_batches_are_the_pairs(folder, tmp_path_factory):
 def test_long_pairs_are_left_out_of_training_only(folder, tmp_path_factory, capsys):
     settings = config(folder, max_length=9)
     train, valid, _ = load(settings, tmp_path_factory.mktemp("v"))
-    message = "train: 3 of 9 examples are longer than --max-length 9 tokens and are left out"
+    message = "train: 3 of 9 examples are longer than --max-length 9 tokens and are dropped"
     assert message in capsys.readouterr().err
 
     def count(dataset):

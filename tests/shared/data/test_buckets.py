@@ -159,7 +159,7 @@ def test_longer_examples_are_dropped_and_counted(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "train: 2 of 10 examples are longer than --max-length 4 tokens and are left out of training\n"
+        "train: 2 of 10 examples are longer than --max-length 4 tokens and are dropped from training\n"
     )
     lengths = [1, 2, 3, 4, 4, 2, 1, 1]
     assert [row_lengths(kept[name]).tolist() for name in data] == [lengths] * 3
