@@ -13,8 +13,8 @@
 
 A checkpoint holds every variable of the model (with those of random seeds) and of the optimizer, and a
 small JSON state, which has the values of the metrics. The order of the batches is a function of
-(seed, epoch), so that (epoch, step) is the position in the data. Keras has no replacement for this: `BackupAndRestore`
-repeats batches, and `fit` over a checkpointed iterator raises an error.
+(seed, epoch), so that (epoch, step) is the position in the data. Keras has no replacement for this:
+`BackupAndRestore` repeats batches, and `fit` over a checkpointed iterator raises an error.
 """
 
 import dataclasses
