@@ -88,9 +88,11 @@ def apps(trained):
 
 @pytest.fixture(scope="module")
 def folder(apps, tmp_path_factory):
-    """A folder with everything that the commands name: data, runs, models, a text file."""
+    """A folder with everything that the commands name: data, runs, models, demo inputs."""
     folder = tmp_path_factory.mktemp("readme")
-    files = {"questions.txt": "one\ntwo\n", "DIR/empty": "", **PUBLIC}
+    for name in APPS:
+        link(folder / "apps" / name / "demo", ROOT / "apps" / name / "demo")
+    files = {"DIR/empty": "", **PUBLIC}
     for name, lines in DATA.items():
         for file, line in lines.items():
             text = "".join(f"{line.format(n=n)}\n" for n in range(EXAMPLES[name]))
