@@ -30,24 +30,24 @@ class Options:
             tf.config.experimental.enable_op_determinism()
 
 
-def config_from(kind, settings, path):
+def config_from(config_class, settings, path):
     """Makes a Config from the settings of a run or model card, in which tuples are lists.
 
     Args:
-        kind: the Config class of the app.
+        config_class: Config of the app.
         settings: {name: value}, read from JSON.
         path: the run or model that they belong to, for the error message.
 
     Raises:
         InputError: a setting does not exist in this version.
     """
-    unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(kind)})
+    unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(config_class)})
     if unknown:
         raise InputError(
             f"{path} was made by another version of this project: it has settings that do not exist "
             f"now ({', '.join(unknown)}). Train again, or use the version that made it"
         )
-    return kind(**{name: _tuples(value) for name, value in settings.items()})
+    return config_class(**{name: _tuples(value) for name, value in settings.items()})
 
 
 def _tuples(value):

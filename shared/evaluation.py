@@ -21,15 +21,15 @@ class Options:
     record: bool = False  # write the result to results/<preset>.json of this app
 
 
-def start(package, kind, open_splits, argv=None, options=Options):
+def start(package, config_class, open_splits, argv=None, options_class=Options):
     """Parses the command line, and opens the data that the model was trained on.
 
     Args:
         package: package of the app, such as "apps.language_model".
-        kind: the Config class of the app.
+        config_class: Config of the app.
         open_splits: `data.splits(config)` of the app.
         argv: list of arguments; None reads those of the process.
-        options: `Options`, or a subclass with further options.
+        options_class: `Options`, or a subclass with further options.
 
     Returns:
         the options, the Config of the model with `data_dir` of the options, and {name: `Split`}.
@@ -37,9 +37,9 @@ def start(package, kind, open_splits, argv=None, options=Options):
     Raises:
         InputError: there is no model of this app in the folder, or the data are not those of the model.
     """
-    options = tyro.cli(options, prog=f"python -m {package}.evaluate", args=argv)
+    options = tyro.cli(options_class, prog=f"python -m {package}.evaluate", args=argv)
     card = export.card_of(options.folder, package)
-    config = cli.config_from(kind, card["config"], options.folder)
+    config = cli.config_from(config_class, card["config"], options.folder)
     config = dataclasses.replace(config, data_dir=options.data_dir)
     splits = open_splits(config)
     results.check_data(card["data"], digests(splits))

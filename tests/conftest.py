@@ -112,11 +112,12 @@ def pytest_collection_modifyitems(items):
     """
 
     def rank(item):
-        if item.path.name == "test_contract.py":
+        path = item.path.relative_to(ROOT / "tests")
+        if path.name == "test_contract.py":
             return 0 if "[" in item.name else 3
-        return 1 if item.path.parent != ROOT / "tests" and "apps" in item.path.parts else 2
+        return 1 if path.parts[0] in ("apps", "test_readme.py") else 2
 
-    items.sort(key=lambda item: 1 if item.path.name == "test_readme.py" else rank(item))
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -43,9 +43,9 @@ class RunFolder:
         """Whether the test result is recorded."""
         return "test" in self.metrics
 
-    def config_of(self, kind):
-        """Returns the settings of the run as an instance of `kind`, the Config class of the app."""
-        return cli.config_from(kind, self.about["config"], self.path)
+    def config_of(self, config_class):
+        """Returns the settings of the run as an instance of `config_class`, the Config of the app."""
+        return cli.config_from(config_class, self.about["config"], self.path)
 
     def best_model(self):
         """Returns the model of the epoch with the best validation loss."""

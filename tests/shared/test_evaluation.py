@@ -81,13 +81,13 @@ def test_start_opens_the_data_of_the_model(package, model):
 
 
 def test_options_of_an_app(package, model):
-    options, _, _ = start(package, model, "--beams", 9, options=Options)
+    options, _, _ = start(package, model, "--beams", 9, options_class=Options)
     assert options == Options(model, beams=9)
 
 
 def test_the_help(package, capsys):
     with pytest.raises(SystemExit) as stop:
-        start(package, "--help", options=Options)
+        start(package, "--help", options_class=Options)
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "python -m apps.toy.evaluate" in text
