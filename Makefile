@@ -37,8 +37,8 @@ test: venv ## run the tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## check style and format of the code
-	$(PY) -m ruff check
-	$(PY) -m ruff format --check
+	$(PY) -m ruff check --no-cache
+	$(PY) -m ruff format --check --no-cache
 
 format: venv ## format the code
 	$(PY) -m ruff check --fix-only

@@ -2,10 +2,10 @@
 
 import numpy as np
 import tensorflow as tf
-from shared.text.cleaning import clean
 
 from shared.serving import decoding
 from shared.serving.export import sample_batch
+from shared.text.cleaning import clean
 from shared.text.vocabulary import END, UNKNOWN
 
 BLOCK = 64  # time steps whose logits are in memory at once: (batch, BLOCK, vocabulary)
