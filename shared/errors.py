@@ -15,42 +15,6 @@ class PredictError(InputError):
     """A request that a model or a server cannot answer."""
 
 
-def at_least_one(config, *names):
-    """Checks that settings are 1 or more.
-
-    Args:
-        config: the object that holds the settings.
-        *names: names of its attributes.
-
-    Raises:
-        InputError: a setting is below 1.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if value < 1:
-            raise InputError(f"{_flag(name)} must be at least 1. Received: {value}")
-
-
-def fraction(config, *names):
-    """Checks that settings are in [0, 1).
-
-    Args:
-        config: the object that holds the settings.
-        *names: names of its attributes.
-
-    Raises:
-        InputError: a setting is below 0, is 1 or more, or is NaN.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if not 0 <= value < 1:
-            raise InputError(f"{_flag(name)} must be at least 0 and below 1. Received: {value}")
-
-
-def _flag(name):
-    return f"--{name.replace('_', '-')}"
-
-
 def reported(main):
     """Decorates a script's `main(argv=None)` so that input errors are reported in one line.
 

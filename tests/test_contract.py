@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import tempfile
+import typing
 from pathlib import Path
 
 import keras
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared import cli, results
+from shared import cli, results, settings
+from shared.errors import InputError
 from shared.serving import export
 from shared.serving.clients import SavedModelClient
 from shared.training import runs
@@ -113,8 +115,24 @@ def test_config(app):
 
 def test_a_config_survives_json(app):
     for config in (app.config.TINY, *app.config.PRESETS.values()):
-        settings = json.loads(json.dumps(dataclasses.asdict(config)))
-        assert cli.config_from(app.config.Config, settings, "a run") == config
+        saved = json.loads(json.dumps(dataclasses.asdict(config)))
+        assert cli.config_from(app.config.Config, saved, "a run") == config
+
+
+def test_every_numeric_setting_has_a_range(app):
+    fields = dataclasses.fields(app.config.Config)
+    found = settings.ranges(app.config.Config)
+    hints = typing.get_type_hints(app.config.Config)
+    for field in fields:
+        types = {hints[field.name], *typing.get_args(hints[field.name])}
+        assert (field.name in found) == bool(types & {int, float}), field.name
+    for name, range_ in found.items():
+        default = getattr(app.config.TINY, name)
+        value = range_.low if range_.open_low else range_.low - 1
+        value = (*default[:-1], value) if isinstance(default, tuple) else value
+        with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} must be "):
+            dataclasses.replace(app.config.TINY, **{name: value})
+    assert app.config.TINY.max_request_bytes < 100_000
 
 
 def test_every_preset_opens_with_its_recorded_result(app):
@@ -123,8 +141,7 @@ def test_every_preset_opens_with_its_recorded_result(app):
     for path in (folder / "results").glob("*.json"):
         result = json.loads(path.read_text())
         assert path.stem in app.config.PRESETS
-        settings = result["config"]
-        assert cli.config_from(app.config.Config, settings, path)  # no setting is unknown
+        assert cli.config_from(app.config.Config, result["config"], path)  # no setting is unknown
         assert str(result["test"]["value"]) in source, f"config.py lacks the result of {path.stem}"
 
 

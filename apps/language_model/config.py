@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Literal
 
-from shared.errors import at_least_one, fraction
+from shared.settings import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+    check_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,36 +22,36 @@ class Config:
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with train.txt, valid.txt and test.txt, plain or .gz
     tokenizer: Literal["word", "char", "subword"] = "char"  # how the text is split into tokens
-    vocabulary_size: int | None = None  # maximum number of tokens; None: all; required for subwords
-    min_count: int = 1  # tokens with fewer occurrences become <unk>; use 2 if the text has no <unk>
+    vocabulary_size: Positive | None = None  # maximum number of tokens; None: all
+    min_count: Positive = 1  # tokens with fewer occurrences become <unk>
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    num_layers: int = 1  # number of recurrent layers
-    units: int = 400  # size of a hidden state and of an embedding, which is tied to the softmax
-    dropout: float = 0.25  # dropout rate of embeddings, between layers and before the softmax
-    recurrent_dropout: float = 0.0  # dropout rate of the hidden state between time steps
+    num_layers: Positive = 1  # number of recurrent layers
+    units: Positive = 400  # size of a hidden state and of a (tied) embedding
+    dropout: Fraction = 0.25  # dropout rate of embeddings, between layers and before the softmax
+    recurrent_dropout: Fraction = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
-    sampled_softmax: int = 0  # tokens sampled for the softmax of a step; 0: full softmax
-    epochs: int = 9  # passes over the training text
-    batch_size: int = 32  # number of parallel streams of text
-    window: int = 64  # time steps of truncated back-propagation
+    sampled_softmax: NonNegative = 0  # tokens sampled for the softmax of a step; 0: full softmax
+    epochs: Positive = 9  # passes over the training text
+    batch_size: Positive = 32  # number of parallel streams of text
+    window: Positive = 64  # time steps of truncated back-propagation
     optimizer: Literal["adamw", "sgd"] = "adamw"  # optimization algorithm
-    learning_rate: float = 0.005  # highest learning rate; cosine decay to zero
-    warmup_steps: int = 100  # steps of linear warm-up
-    weight_decay: float = 0.0  # decoupled weight decay
-    clip_norm: float = 1.0  # maximum global norm of the gradient; 0: no clipping
-    patience: int = 0  # epochs without improvement before training stops; 0: no early stopping
-    seed: int = 1  # seed of weights, dropout and window borders
+    learning_rate: PositiveFloat = 0.005  # highest learning rate; cosine decay to zero
+    warmup_steps: NonNegative = 100  # steps of linear warm-up
+    weight_decay: NonNegativeFloat = 0.0  # decoupled weight decay
+    clip_norm: NonNegativeFloat = 1.0  # maximum global norm of the gradient; 0: no clipping
+    patience: NonNegative = 0  # epochs without improvement before training stops; 0: off
+    seed: Seed = 1  # seed of weights, dropout and window borders
 
     # Serving
-    max_tokens: int = 100  # maximum number of tokens that serving_default generates
-    temperature: float = 0.5  # sampling temperature of serving_default (fixed seed); 0: greedy
+    max_request_bytes: Positive = 10_000  # size of an input above which it is refused
+    max_tokens: NonNegative = 100  # maximum number of tokens that serving_default generates
+    temperature: NonNegativeFloat = 0.5  # of serving_default, which has a fixed seed; 0: greedy
 
     def __post_init__(self):
-        at_least_one(self, "min_count", "num_layers", "units", "epochs", "batch_size", "window")
-        fraction(self, "dropout", "recurrent_dropout")
+        check_ranges(self)
 
 
 PRESETS = {

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Literal
 
-from shared.errors import at_least_one, fraction
+from shared.settings import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+    check_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,49 +22,46 @@ class Config:
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with train.tsv, or train.en and train.zh
     languages: tuple[str, str] = ("en", "zh")  # source and target: file suffixes, TFDS features
-    columns: tuple[int, int] = (0, 1)  # columns of source and target in a .tsv file, from 0
+    columns: tuple[NonNegative, NonNegative] = (0, 1)  # source and target in a .tsv, from 0
     source_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of source tokens
     target_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of target tokens
-    vocabulary_size: int | None = None  # maximum size of each vocabulary; required for subwords
+    vocabulary_size: Positive | None = None  # maximum size of each vocabulary; None: all
     shared_vocabulary: bool = False  # one vocabulary and one embedding for both languages
     lowercase: bool = False  # lower-case the source sentence
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    embedding_dim: int = 128  # size of an embedding
-    units: int = 128  # size of a hidden state; the encoder has this size in each direction
-    encoder_layers: int = 1  # number of bidirectional recurrent layers of the encoder
-    decoder_layers: int = 2  # recurrent layers of the decoder; the first computes the query
+    embedding_dim: Positive = 128  # size of an embedding
+    units: Positive = 128  # size of a hidden state; the encoder has this size in each direction
+    encoder_layers: Positive = 1  # number of bidirectional recurrent layers of the encoder
+    decoder_layers: Positive = 2  # recurrent layers of the decoder; the first computes the query
     attention: Literal["additive", "general"] = "additive"  # score function of the attention
     input_feeding: bool = False  # feed the attention output into the next step; slower
     layer_norm: bool = False  # layer normalization after the recurrent layers
-    dropout: float = 0.1  # dropout rate of embeddings, between layers and before the softmax
-    recurrent_dropout: float = 0.0  # dropout rate of the hidden state between time steps
+    dropout: Fraction = 0.1  # dropout rate of embeddings, between layers and before the softmax
+    recurrent_dropout: Fraction = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
-    epochs: int = 10  # passes over the training pairs
-    batch_size: int = 64  # sentence pairs per step
-    pad_to_multiple_of: int = 8  # lengths are padded to a multiple of this number of tokens
-    learning_rate: float = 0.003  # highest learning rate; cosine decay to zero
-    warmup_steps: int = 100  # steps of linear warm-up
-    weight_decay: float = 0.0  # decoupled weight decay
-    clip_norm: float = 1.0  # maximum global norm of the gradient; 0: no clipping
-    label_smoothing: float = 0.1  # target probability that is spread over the vocabulary
-    max_examples: int | None = None  # maximum number of training pairs, the first ones; None: all
-    max_length: int = 100  # maximum training length in tokens; train drops longer pairs
-    patience: int = 0  # epochs without improvement before training stops; 0: no early stopping
-    seed: int = 1  # seed of weights, dropout and the order of the pairs
+    epochs: Positive = 10  # passes over the training pairs
+    batch_size: Positive = 64  # sentence pairs per step
+    pad_to_multiple_of: Positive = 8  # lengths are padded to a multiple of this number of tokens
+    learning_rate: PositiveFloat = 0.003  # highest learning rate; cosine decay to zero
+    warmup_steps: NonNegative = 100  # steps of linear warm-up
+    weight_decay: NonNegativeFloat = 0.0  # decoupled weight decay
+    clip_norm: NonNegativeFloat = 1.0  # maximum global norm of the gradient; 0: no clipping
+    label_smoothing: Fraction = 0.1  # target probability that is spread over the vocabulary
+    max_examples: Positive | None = None  # maximum number of training pairs; None: all
+    max_length: Positive = 100  # maximum training length in tokens; train drops longer pairs
+    patience: NonNegative = 0  # epochs without improvement before training stops; 0: off
+    seed: Seed = 1  # seed of weights, dropout and the order of the pairs
 
     # Serving
-    beam_width: int = 4  # beam width of serving_default
-    length_penalty: float = 1.0  # exponent of the length normalization; 0: short translations
+    max_request_bytes: Positive = 5_000  # size of an input above which it is refused
+    beam_width: Positive = 4  # beam width of serving_default
+    length_penalty: NonNegativeFloat = 1.0  # exponent of the length normalization; 0: none
 
     def __post_init__(self):
-        at_least_one(
-            self, "embedding_dim", "units", "encoder_layers", "decoder_layers", "epochs", "batch_size",
-            "pad_to_multiple_of", "max_length", "beam_width",
-        )  # fmt: skip
-        fraction(self, "dropout", "recurrent_dropout", "label_smoothing")
+        check_ranges(self)
 
 
 PRESETS = {

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Literal
 
-from shared.errors import at_least_one, fraction
+from shared.settings import (
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+    check_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,46 +21,43 @@ class Config:
     # Data
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with train.tsv or train.txt; valid and test too
-    columns: tuple[int, int] = (1, 0)  # columns of a .tsv with the pinyin and the text, from 0
-    group_column: int | None = None  # column of a .tsv with a name to report results by; None: none
+    columns: tuple[NonNegative, NonNegative] = (1, 0)  # pinyin and text in a .tsv, from 0
+    group_column: NonNegative | None = None  # column of a .tsv to report results by; None: none
     extra_tests: tuple[str, ...] = ()  # further test sets in --data-dir, such as gold for gold.tsv
-    lexicon_size: int = 350_000  # words of jieba's dictionary that are used, the most frequent
+    lexicon_size: NonNegative = 350_000  # number of words of jieba's dictionary, the most frequent
     exclude_groups: tuple[str, ...] = ()  # groups that do not count in the headline result
     tones: bool = False  # learn syllables with tones; off: the tones of the data are removed
-    tone_dropout: float = 0.05  # fraction of the tones removed in training, for input without tones
+    tone_dropout: Fraction = 0.05  # fraction of tones removed in training, for input without tones
 
     # Model
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
-    embedding_dim: int = 192  # size of the embeddings of syllables and characters
-    units: int = 384  # size of the hidden state of each direction
-    num_layers: int = 1  # number of recurrent layers
+    embedding_dim: Positive = 192  # size of the embeddings of syllables and characters
+    units: Positive = 384  # size of the hidden state of each direction
+    num_layers: Positive = 1  # number of recurrent layers
     bidirectional: bool = True  # read in both directions; off: left to right, for typing
-    dropout: float = 0.2  # dropout rate of embeddings, between layers and before the softmax
-    recurrent_dropout: float = 0.0  # dropout rate of the hidden state between time steps
+    dropout: Fraction = 0.2  # dropout rate of embeddings, between layers and before the softmax
+    recurrent_dropout: Fraction = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
-    epochs: int = 5  # passes over the training sentences
-    batch_size: int = 64  # sentences per step
-    pad_to_multiple_of: int = 4  # batches are padded to a multiple of this many syllables
-    learning_rate: float = 0.003  # highest learning rate; cosine decay to zero
-    warmup_steps: int = 100  # steps in which the learning rate rises to its highest value
-    weight_decay: float = 0.0  # decoupled weight decay of all weights
-    clip_norm: float = 1.0  # maximum global norm of the gradients; 0: no clipping
-    max_examples: int | None = None  # maximum number of training sentences; None: all
-    max_length: int = 60  # maximum training length in syllables; longer sentences are dropped
-    patience: int = 0  # epochs without improvement of the validation loss before stopping; 0: off
-    seed: int = 1  # seed of weights, dropout and the order of sentences
+    epochs: Positive = 5  # passes over the training sentences
+    batch_size: Positive = 64  # sentences per step
+    pad_to_multiple_of: Positive = 4  # batches are padded to a multiple of this many syllables
+    learning_rate: PositiveFloat = 0.003  # highest learning rate; cosine decay to zero
+    warmup_steps: NonNegative = 100  # steps in which the learning rate rises to its highest value
+    weight_decay: NonNegativeFloat = 0.0  # decoupled weight decay of all weights
+    clip_norm: NonNegativeFloat = 1.0  # maximum global norm of the gradients; 0: no clipping
+    max_examples: Positive | None = None  # maximum number of training sentences; None: all
+    max_length: Positive = 60  # maximum training length in syllables; longer sentences are dropped
+    patience: NonNegative = 0  # epochs without improvement before training stops; 0: off
+    seed: Seed = 1  # seed of weights, dropout and the order of sentences
 
     # Serving
-    beam_width: int = 16  # hypotheses of the beam search
-    network_weight: float = 0.75  # weight of the network's log-probabilities beside the trigram's
+    max_request_bytes: Positive = 2_000  # size of an input above which it is refused
+    beam_width: Positive = 16  # hypotheses of the beam search
+    network_weight: NonNegativeFloat = 0.75  # weight of the network beside the trigram
 
     def __post_init__(self):
-        at_least_one(
-            self, "embedding_dim", "units", "num_layers", "epochs", "batch_size",
-            "pad_to_multiple_of", "max_length", "beam_width",
-        )  # fmt: skip
-        fraction(self, "tone_dropout", "dropout", "recurrent_dropout")
+        check_ranges(self)
 
 
 # Columns: source, pinyin, text. Files: train.tsv, valid.tsv, test.tsv, gold_baker.tsv.

@@ -3,27 +3,64 @@
 import tensorflow as tf
 
 
-def clean(inputs):
-    r"""Makes text valid UTF-8 whose lines end with "\n".
+def clean(inputs, max_bytes=None):
+    r"""Makes text valid UTF-8 whose lines end with "\n", and refuses inputs that are too long.
 
     Args:
         inputs: string (batch,).
+        max_bytes: int, maximum size of an input in bytes, such as `config.max_request_bytes`; None: no
+            limit.
 
     Returns:
-        text: string (batch,). Invalid bytes are replaced by U+FFFD; "\r\n" and "\r" become "\n".
+        text: string (batch,). Invalid bytes are replaced by U+FFFD; "\r\n" and "\r" become "\n". A refused
+            input becomes "", before any other work, so that it costs the other rows nothing.
         error: string (batch,), what was wrong with each row; "" if nothing. Line ends are not an error.
 
     Example:
 
-    >>> text, error = clean(tf.constant([b"a\r\nb", b"a\xff"]))
+    >>> text, error = clean(tf.constant([b"a\r\nb", b"a\xff", b"abcdef"]), max_bytes=5)
     >>> text.numpy()
-    array([b'a\nb', b'a\xef\xbf\xbd'], dtype=object)
-    >>> error.numpy()
-    array([b'', b'invalid UTF-8 was replaced by U+FFFD'], dtype=object)
+    array([b'a\nb', b'a\xef\xbf\xbd', b''], dtype=object)
+    >>> error.numpy()[1:]
+    array([b'invalid UTF-8 was replaced by U+FFFD',
+           b'6 bytes: refused, because max_request_bytes is 5'], dtype=object)
     """
+    refused = tf.fill(tf.shape(inputs), "")
+    if max_bytes is not None:
+        size = tf.strings.length(inputs)
+        message = tf.strings.as_string(size) + (
+            f" bytes: refused, because max_request_bytes is {max_bytes}"
+        )
+        refused = tf.where(size > max_bytes, message, "")
+        inputs = tf.where(size > max_bytes, "", inputs)
     text = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="replace")
-    error = tf.where(text == inputs, "", "invalid UTF-8 was replaced by U+FFFD")
+    error = add_error(refused, text != inputs, "invalid UTF-8 was replaced by U+FFFD")
     return tf.strings.regex_replace(text, "\r\n?", "\n"), error
+
+
+# White space, control characters, and characters without a glyph: format characters such as U+200B and
+# U+FEFF, variation selectors, the fillers of Hangul, the empty Braille pattern.
+BLANK = (
+    r"[\s\pZ\pC\x{034f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2800}\x{3164}"
+    r"\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]*"
+)
+
+
+def is_blank(text):
+    """Returns which texts have nothing to read: only white space, control and invisible characters.
+
+    Args:
+        text: string (batch,), valid UTF-8.
+
+    Returns:
+        bool (batch,).
+
+    Example:
+
+    >>> is_blank(tf.constant(["", " \\n", "\\u200b\\ufeff", "a"])).numpy()
+    array([ True,  True,  True, False])
+    """
+    return tf.strings.regex_full_match(text, BLANK)
 
 
 def add_error(error, condition, message):

@@ -1,10 +1,8 @@
-"""Errors in settings, and what the scripts print of them."""
-
-import dataclasses
+"""What the scripts print of errors."""
 
 import pytest
 
-from shared.errors import InputError, at_least_one, fraction, reported
+from shared.errors import InputError, reported
 
 
 def script(error):
@@ -41,28 +39,3 @@ def test_other_exceptions_keep_their_traceback():
 def test_without_an_error_main_is_unchanged():
     assert script(None)(["a"]) == ["a"]
     assert script(None).__doc__ == "Fails."
-
-
-@dataclasses.dataclass
-class Settings:
-    batch_size: int = 1
-    dropout: float = 0.0
-
-    def __post_init__(self):
-        at_least_one(self, "batch_size")
-        fraction(self, "dropout")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch_size": 0}, "--batch-size must be at least 1. Received: 0"),
-        ({"dropout": 1.0}, "--dropout must be at least 0 and below 1. Received: 1.0"),
-        ({"dropout": float("nan")}, "--dropout must be at least 0 and below 1. Received: nan"),
-    ],
-)
-def test_settings_out_of_range(settings, message):
-    with pytest.raises(InputError) as caught:
-        Settings(**settings)
-    assert str(caught.value) == message
-    Settings(batch_size=3, dropout=0.99)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from shared.text.cleaning import add_error, clean
+from shared.text.cleaning import add_error, clean, is_blank
 
 VALID = [
     "plain text",
@@ -53,6 +53,29 @@ def test_add_error_appends_to_earlier_messages():
     third = tf.constant(["a", "b", "c", "d"])
     error = add_error(error, tf.constant([True, False, True, True]), "third: " + third)
     assert strings(error) == ["second; third: a", "first; second", "third: c", "first; third: d"]
+
+
+def test_inputs_above_the_limit_are_refused():
+    rows = [b"abcde", b"abcdef", "\u6f22\u5b57".encode(), b"\xff" * 6, b""]
+    text, error = clean(tf.constant(rows), max_bytes=5)
+    assert strings(text) == ["abcde", "", "", "", ""]
+    message = "6 bytes: refused, because max_request_bytes is 5"
+    assert strings(error) == ["", message, message, message, ""]
+
+
+def test_blank_text():
+    blank = [
+        "",
+        " ",
+        "\t\n\x0b\r ",
+        "\u00a0\u3000\u2028",
+        "\u200b\u200d\u2060\ufeff\u00ad",
+        "\0\x1f",
+    ]
+    blank += ["\ufe0f", "\u115f\u3164\uffa0", "\u2800", "\U000e0001\U000e0100"]
+    other = ["a", " . ", "\u4f60", "\U0001f600", "\u0301", "\ufffd", "\u200b1"]
+    assert is_blank(tf.constant(blank)).numpy().tolist() == [True] * len(blank)
+    assert is_blank(tf.constant(other)).numpy().tolist() == [False] * len(other)
 
 
 def test_no_rows():
