@@ -152,7 +152,8 @@ def test_load_accepts_finished_runs_of_the_app(toy, finished, tmp_path):
 def test_the_files_of_a_run(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        "run.json", "assets", "checkpoints", "best.keras", "metrics.json", "curve.png", "logs", "lock",
+        "run.json", "assets", "assets.json", "checkpoints", "best.keras", "metrics.json", "curve.png",
+        "logs", "lock",
     }  # fmt: skip
     assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG")
     [epoch] = read_json(finished / "metrics.json")["history"]
