@@ -1,6 +1,8 @@
 """A run folder: nothing in it is changed by mistake, and what does not fit is named."""
 
 import dataclasses
+import errno
+import fcntl
 import gc
 import json
 import shutil
@@ -67,6 +69,91 @@ def test_an_extra_test_set_is_part_of_the_data(toy, tmp_path, refusal):
     assert "(data of extra)" in refusal(lambda: toy.start(folder, extra="other sentences"))
     assert "(data of extra)" in refusal(lambda: toy.start(folder))
     assert toy.digest(folder) == before
+
+
+def test_an_unfinished_run_takes_a_mended_test_set(toy, tmp_path, capsys):
+    """Training does not use it; the result and the card are those of the new data."""
+    folder = tmp_path / "run"
+    toy.fit(toy.start(folder, toy.Config(epochs=2), extra="hoa3", test="old"), epochs=1)
+    (folder / "saved_model" / "1").mkdir(parents=True)
+    capsys.readouterr()
+    run = toy.start(folder, toy.Config(epochs=2), extra="hao3", test="new")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{folder}: the data of extra, test has changed")
+    assert read_json(folder / "run.json")["data"] == run.about["data"]
+    assert not (folder / "saved_model").exists()
+    toy.fit(run)
+    assert run.state.epoch == 2
+    del run
+    toy.start(folder, toy.Config(epochs=2), extra="hao3", test="new")
+    assert capsys.readouterr().err.count("has changed") == 0
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_an_unfinished_run_takes_no_other_training_data(toy, tmp_path, refusal, split):
+    folder, config = tmp_path / "run", toy.Config(epochs=2)
+    toy.fit(toy.start(folder, config, valid="v"), epochs=1)
+    before = toy.digest(folder)
+    data = {"valid": "v", split: "other", "test": "new"}
+    line = refusal(lambda: toy.start(folder, config, **data))
+    assert f"(data of {split})" in line
+    assert toy.digest(folder) == before
+
+
+def test_a_finished_run_takes_no_other_test_set(toy, finished, refusal):
+    before = toy.digest(finished)
+    assert "(data of test)" in refusal(lambda: toy.start(finished, test="new"))
+    assert toy.digest(finished) == before
+
+
+def test_the_dtype_policy_is_recorded_and_compared(toy, tmp_path, refusal):
+    folder, config = tmp_path / "run", toy.Config(epochs=2)
+    toy.fit(toy.start(folder, config), epochs=1)
+    about = read_json(folder / "run.json")
+    assert about["dtype_policy"] == "float32"
+    assert "dtype" not in about["command"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        line = refusal(lambda: toy.start(folder, config))
+        assert "dtype_policy: 'float32' in the run, 'mixed_bfloat16' now" in line
+        run = toy.start(tmp_path / "other", config)
+        assert run.about["command"].endswith(" --dtype-policy mixed_bfloat16")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    del about["dtype_policy"]  # a run of an earlier version
+    write_json(folder / "run.json", about)
+    assert not toy.start(folder, config).finished
+
+
+@pytest.mark.parametrize("policy", ["float64", "float16"])
+def test_a_policy_that_is_refused_is_refused_before_the_data_is_read(
+    toy, tmp_path, refusal, policy
+):
+    def open_splits(config):
+        raise AssertionError("the data is read")
+
+    keras.config.set_floatx(policy)
+    try:
+        argv = ["--run", str(tmp_path / "run")]
+        line = refusal(lambda: runs.start("apps.toy", {"default": toy.Config()}, open_splits, argv))
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    assert "floatx" in line
+    assert policy in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_system_without_locks(toy, tmp_path, monkeypatch, capsys):
+    def flock(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    run = toy.start(tmp_path / "run")
+    toy.fit(run)
+    assert run.state.epoch == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "lock" in line]
+    assert line.startswith(f"warning: {tmp_path / 'run'} cannot be locked (No locks available)")
 
 
 def test_a_folder_that_is_no_run_is_not_changed(toy, tmp_path, refusal):
