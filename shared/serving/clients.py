@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import PredictError
+from shared.quiet_import import import_tensorflow
 from shared.serving import tensors
 from shared.serving.tensors import Tensor, each, to_column
 
@@ -161,7 +162,8 @@ class SavedModelClient(Client):
             if not versions:
                 raise PredictError(f"no SavedModel in {path} or in numbered folders in it")
             self.path = max(versions, key=lambda version: int(version.name))
-        import tensorflow as tf  # imported here: RestClient works without TensorFlow
+        import_tensorflow()  # here: RestClient works without TensorFlow
+        import tensorflow as tf
 
         try:
             # Kept as an attribute because it owns the variables.
