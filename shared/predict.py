@@ -169,8 +169,11 @@ def _to_json(name, column, first_row, folder):
             if data:  # empty for rows with an error
                 row = "-".join(str(i) for i in (first_row + index[0], *index[1:]))
                 path = folder / f"{row}.{suffix}"
-                partial_path(path).write_bytes(data)
-                os.replace(partial_path(path), path)
+                try:
+                    partial_path(path).write_bytes(data)
+                    os.replace(partial_path(path), path)
+                except OSError as error:
+                    raise PredictError(f"{path}: {error.strerror}") from error
                 paths[index] = str(path)
         return paths.tolist()
     if column.dtype == object:
@@ -245,6 +248,11 @@ def _run(args, sources, bar):
     return status
 
 
+def _discard_stdout():
+    """Discards what is still buffered: Python would write it at its end, and fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status. Errors are printed to stderr in one line."""
     parser = argparse.ArgumentParser("python -m shared.predict", description=__doc__, epilog=HELP)
@@ -272,14 +280,16 @@ def main(argv: list[str] | None = None) -> int:
         with tqdm.tqdm(total=total, unit=" rows", disable=not show) as bar:
             return _run(args, sources, bar)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 141
     except KeyboardInterrupt:
         return 130
     except PredictError as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
+        message = f"{error.filename or 'stdout'}: {error.strerror}"
+        if not error.filename:  # a full disk
+            _discard_stdout()
     print(f"predict: {message}", file=sys.stderr)
     return 2
 

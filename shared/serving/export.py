@@ -15,7 +15,7 @@ import tensorflow as tf
 import tyro
 
 from shared.errors import InputError
-from shared.files import lock, read_json, write_json
+from shared.files import lock, read_json, replace, write_json
 from shared.serving import check_export
 from shared.serving.problems import problems
 from shared.serving.wildcards import loadable
@@ -127,7 +127,7 @@ def promote(make, base):
     """Writes the next version of a model and makes it visible to servers when it is complete.
 
     A server that watches `base` loads folders whose name is a number. An incomplete version has another
-    name, and the rename at the end is atomic.
+    name, and the rename at the end is atomic, after all files are on the disk.
 
     Args:
         make: function that writes a SavedModel into the folder that it is given.
@@ -145,7 +145,7 @@ def promote(make, base):
                 shutil.rmtree(path, ignore_errors=True)
             make(pathlib.Path(partial, "model"))
             version = base / str(1 + max(map(int, versions(base)), default=0))
-            os.rename(pathlib.Path(partial, "model"), version)
+            replace(pathlib.Path(partial, "model"), version)
     finally:
         with contextlib.suppress(OSError):  # a folder that is not empty stays
             for folder in (base, *new):

@@ -14,6 +14,8 @@ import pytest
 from shared import predict
 from shared.data import sources
 
+needs_full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
 
 @pytest.fixture
 def run(target, client, capsys, monkeypatch):
@@ -178,6 +180,13 @@ def test_files_of_binary_outputs(run, tmp_path):
     ]
 
 
+@needs_full_device
+def test_a_full_disk(run, tmp_path):
+    (tmp_path / ".1.wav.partial").symlink_to("/dev/full")
+    argv = ["a", "--signature", "sound", "--out-dir", tmp_path]
+    assert run(*argv) == (2, "", f"predict: {tmp_path}/1.wav: No space left on device\n")
+
+
 def test_progress_bar(run):
     status, out, err = run("a", "b", "--progress")
     assert (status, out) == (0, "A\nB\n")
@@ -274,3 +283,13 @@ def test_broken_pipe(server, tmp_path):
         process.stdout.close()
         assert process.wait(timeout=60) == 141
         assert process.stderr.read() == b""
+
+
+@needs_full_device
+def test_answers_on_a_full_disk(server):
+    argv = [sys.executable, "-m", "shared.predict", f"{server}/v1/models/toy", "a"]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert (process.returncode, process.stderr) == (2, "predict: stdout: No space left on device\n")
