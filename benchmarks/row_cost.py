@@ -89,9 +89,12 @@ def main(argv=None):
         _timing.publish("row_cost", tables, None, options)
         return
     folders = [folder for folder in options.model if folder.is_dir()]
-    for folder in options.model:
-        if folder not in folders:
-            print(f"skipped: no {folder}; train and export it first, or name another --model")
+    for folder in set(options.model) - set(folders):
+        print(f"skipped: no {folder}; train and export it first, or name another --model")
+    for folder in [*folders]:
+        if "max_request_bytes" not in card_of(folder)["config"]:
+            print(f"skipped: {folder} has no max_request_bytes; train and export it again")
+            folders.remove(folder)
     if folders:
         _timing.publish("row_cost", tables, measure(folders, options), options)
 
