@@ -194,3 +194,44 @@ def beam_search(
 
 def _penalty(lengths, power):
     return ((5.0 + tf.cast(lengths, tf.float32)) / 6.0) ** power
+
+
+def distinct(texts, scores, *values):
+    """Merges equal texts of each row; the first one stays, which has the best score.
+
+    Args:
+        texts: string (batch, n), the texts of the hypotheses, best first.
+        scores: float32 (batch, n), in descending order; -inf or NaN where there is no hypothesis.
+        *values: other tensors (batch, n) with one value per hypothesis, such as its length.
+
+    Returns:
+        texts: string (batch, n), distinct, in the same order, without gaps; "" in unused places.
+        scores: float32 (batch, n); 0 in unused places.
+        count: int32 (batch,), the number of texts.
+        *values: the values of these hypotheses; 0, or "" of strings, in unused places.
+
+    Example:
+
+    >>> texts, scores, count = distinct(
+    ...     tf.constant([["a", "a", "b", ""]]), tf.constant([[-1.0, -2.0, -3.0, -np.inf]])
+    ... )
+    >>> texts.numpy().tolist(), scores.numpy().tolist(), count.numpy().tolist()
+    ([[b'a', b'b', b'', b'']], [[-1.0, -3.0, 0.0, 0.0]], [2])
+    """
+    n = tf.shape(texts)[1] if texts.shape[1] is None else texts.shape[1]
+    place = tf.range(n)
+    exists = tf.math.is_finite(scores)
+    is_equal = texts[:, :, tf.newaxis] == texts[:, tf.newaxis]  # (batch, n, n)
+    is_earlier = place[tf.newaxis] < place[:, tf.newaxis]
+    is_repeated = tf.reduce_any(is_equal & is_earlier & exists[:, tf.newaxis], axis=2)
+    is_kept = exists & ~is_repeated
+    _, order = tf.math.top_k(
+        tf.where(is_kept, n - place, 0), n
+    )  # of equal values, the first is first
+    count = tf.reduce_sum(tf.cast(is_kept, tf.int32), axis=1)
+    is_used = place < count[:, tf.newaxis]
+
+    def select(t):
+        return tf.where(is_used, tf.gather(t, order, batch_dims=1), tf.zeros([], t.dtype))
+
+    return select(texts), select(scores), count, *map(select, values)
