@@ -1,12 +1,16 @@
-"""Small files: read with clear errors, written atomically.
+"""Small files: read with clear errors, written atomically, and locked.
 
-Each `write_*` function writes `partial_path(path)` first and then renames it, so that a process that is
-killed never leaves an incomplete file under the final name.
+Each `write_*` function writes `partial_path(path)` first and then renames it with `replace`, so that
+neither a process that is killed nor a power cut leaves an incomplete file under the final name.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
+import shutil
+import sys
 
 import numpy as np
 
@@ -19,15 +23,116 @@ def partial_path(path):
     return path.with_name(f".{path.name}.partial")
 
 
+def replace(partial, path):
+    """Renames a complete file or folder to its final name, so that a power cut does not shorten it.
+
+    Its content is on the disk before the rename, and the rename is on the disk before this returns.
+
+    Args:
+        partial: a file, or a folder with everything in it.
+        path: the final name. A file replaces an older one; a folder must not exist, or be empty.
+    """
+    partial, path = pathlib.Path(partial), pathlib.Path(path)
+    if partial.is_dir():
+        for folder, _, names in os.walk(partial):
+            for name in names:
+                _sync(os.path.join(folder, name))
+            _sync(folder, directory=True)
+    else:
+        _sync(partial)
+    os.replace(partial, path)
+    _sync(path.parent, directory=True)
+
+
+def _sync(path, directory=False):
+    """Waits until a file, or the list of names in a folder, is on the disk."""
+    if directory and os.name == "nt":  # Windows cannot open a folder
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some file systems cannot do this for a folder
+        if not (directory and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)):
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def written(path):
+    """A context whose value is the name to write; at its end the file or folder gets the name `path`.
+
+    If the context ends with an error, such as a full disk, what was written is removed.
+
+    Args:
+        path: the final name, as for `replace`.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "a.txt")
+    >>> with written(path) as partial:
+    ...     _ = partial.write_text("a whole file")
+    >>> path.read_text()
+    'a whole file'
+    """
+    partial = partial_path(path)
+    try:
+        yield partial
+        replace(partial, path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def remove(path):
+    """Removes a file, or a folder with everything in it; it may be missing."""
+    path = pathlib.Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def lock(handle, path, wait=False):
+    """Locks an open file or folder for this process until it is closed.
+
+    Where the file system has no locks, a warning is printed and the work goes on without one.
+
+    Args:
+        handle: an open file, or the number of a file descriptor.
+        path: its name, for the warning.
+        wait: whether to wait while another process has the lock.
+
+    Returns:
+        False if another process has the lock, otherwise True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if not wait and error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            return False
+        print(
+            f"warning: {path} cannot be locked ({error.strerror}): let no other process write there",
+            file=sys.stderr,
+        )
+    return True
+
+
 def read_json(path):
     """Reads a JSON file.
 
     Raises:
-        InputError: the file is not valid JSON.
+        InputError: the file is not valid JSON in UTF-8.
     """
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -56,12 +161,12 @@ def read_npz(path):
 
 def write_npz(path, **arrays):
     """Writes named arrays as an uncompressed .npz file."""
-    with open(partial_path(path), "wb") as file:  # given a name, NumPy would append ".npz"
+    # Given a name, NumPy would append ".npz".
+    with written(path) as partial, open(partial, "wb") as file:
         np.savez(file, **arrays)
-    os.replace(partial_path(path), path)
 
 
 def write_text(path, text):
     """Writes a string as a UTF-8 file, without translating its line ends."""
-    partial_path(path).write_text(text, encoding="utf-8", newline="")
-    os.replace(partial_path(path), path)
+    with written(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")

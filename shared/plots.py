@@ -1,11 +1,10 @@
 """Plots, written as PNG files."""
 
 import contextlib
-import os
 import sys
 import warnings
 
-from shared.files import partial_path
+from shared.files import written
 
 # Fonts with Chinese characters; those that are installed are used.
 CHINESE_FONTS = (
@@ -92,5 +91,5 @@ def _figure(panels, size=(4, 3)):
 
 
 def _write(figure, path):
-    figure.savefig(partial_path(path), format="png", dpi=100)
-    os.replace(partial_path(path), path)
+    with written(path) as partial:
+        figure.savefig(partial, format="png", dpi=100)

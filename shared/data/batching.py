@@ -173,23 +173,42 @@ def drop_longer(columns, max_length, name, flag="--max-length", unit="tokens"):
         the columns without these examples.
 
     Raises:
-        InputError: no example is left.
+        InputError: more than half of the examples are longer.
     """
     lengths = np.max([row_lengths(column) for column in columns.values()], axis=0)
     kept = np.flatnonzero(lengths <= max_length)
-    dropped = len(lengths) - len(kept)
-    if not dropped:
+    if len(kept) == len(lengths):
         return columns
-    if not len(kept):
-        raise InputError(
-            f"all {dropped:,} examples of {name} are longer than {flag} {max_length} {unit}"
-        )
-    print(
-        f"{name}: {dropped:,} of {len(lengths):,} examples are longer than {flag} {max_length} {unit} "
-        "and are dropped from training",
-        file=sys.stderr,
+    median = int(np.median(lengths))
+    report_dropped(
+        len(lengths) - len(kept),
+        len(lengths),
+        name,
+        f"are longer than {flag} {max_length} {unit}",
+        f"raise {flag}: half of the examples have {median} {unit} or more",
     )
     return {key: _take(column, kept) for key, column in columns.items()}
+
+
+def report_dropped(dropped, total, name, reason, remedy):
+    """Reports examples that training leaves out, in one line on stderr; prints nothing if there are none.
+
+    Args:
+        dropped: number of examples that are left out.
+        total: number of all examples.
+        name: name of the split.
+        reason: what is wrong with them, such as "have an empty side".
+        remedy: what to do about it, such as "correct the data".
+
+    Raises:
+        InputError: more than half of the examples are left out.
+    """
+    if not dropped:
+        return
+    counts = f"{name}: {dropped:,} of {total:,} examples {reason}"
+    if 2 * dropped > total:
+        raise InputError(f"{counts}, more than half: {remedy}")
+    print(f"{counts} and are dropped from training", file=sys.stderr)
 
 
 def _take(column, indices):

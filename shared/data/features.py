@@ -4,9 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import pathlib
-import shutil
 import sys
 
 import numpy as np
@@ -14,7 +12,7 @@ from tqdm import tqdm
 
 from shared.data.hashes import cache_folder
 from shared.errors import InputError
-from shared.files import read_json, write_json
+from shared.files import lock, partial_path, read_json, remove, write_json, written
 
 
 class FeatureCache:
@@ -147,30 +145,19 @@ def _memory_mapped(path, shape, dtype):
 @contextlib.contextmanager
 def _locked(path, name):
     """Waits until no other process computes the same features."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield
-        return
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file, path):
             print(f"waiting for the features of {name} from another process", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, path, wait=True)
         yield
 
 
 def _write_folder(folder, split, compute, batch_size):
     """Computes the features of a split into a folder, which appears when it is complete."""
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir()
-    try:
+    remove(partial_path(folder))  # of a process that was killed
+    with written(folder) as partial:
+        partial.mkdir()
         _write(partial, split, compute, batch_size)
-        os.rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _name_the_example(split, begin, inputs, compute):

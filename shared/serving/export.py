@@ -15,7 +15,7 @@ import tensorflow as tf
 import tyro
 
 from shared.errors import InputError
-from shared.files import read_json, write_json
+from shared.files import lock, read_json, write_json
 from shared.serving import check_export
 from shared.serving.problems import problems
 from shared.training import run_folder
@@ -154,14 +154,12 @@ def promote(make, base):
 @contextlib.contextmanager
 def _locked(base):
     """Waits until no other export works in `base`: this one would remove its incomplete version."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
+    if os.name == "nt":  # Windows has no such locks, and cannot open a folder
         yield
         return
     handle = os.open(base, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle, base, wait=True)
         yield
     finally:
         os.close(handle)

@@ -200,10 +200,11 @@ def test_tones_are_dropped_in_train_only(load):
     assert any((a != b).any() for a, b in itertools.pairwise(epochs))
 
 
-def test_long_sentences_are_dropped_from_train(load, capsys):
+def test_long_sentences_are_dropped_from_train(folder, load, capsys):
+    write_rows(folder, "train", [*ROWS, ROWS[2]])
     train, valid, _ = load(max_length=2)
     rows = lambda batches: sum(int((b[2].sum(1) > 0).sum()) for b in batches.as_numpy_iterator())  # noqa: E731
-    assert (rows(train(0)), rows(valid)) == (1, 3)
-    assert "2 of 3 examples are longer than --max-length 2 syllables" in capsys.readouterr().err
-    with pytest.raises(InputError, match="all 3 examples of train are longer than --max-length 1"):
+    assert (rows(train(0)), rows(valid)) == (2, 3)
+    assert "2 of 4 examples are longer than --max-length 2 syllables" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"^train: 4 of 4 examples are longer than --max-length 1"):
         load(max_length=1)

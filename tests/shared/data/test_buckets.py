@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.data.batching import buckets, drop_longer, row_lengths
+from shared.data.batching import buckets, drop_longer, report_dropped, row_lengths
 from shared.data.features import FeatureCache
 from shared.data.splits import TextSplit
 from shared.errors import InputError
@@ -175,9 +175,9 @@ def test_longer_examples_are_dropped_and_counted(capsys):
 
 
 def test_one_long_column_drops_the_example(capsys):
-    kept = drop_longer({"a": [[1], [2, 2], [3]], "b": [[1], [2], [3, 3, 3]]}, 1, "train")
-    assert kept == {"a": [[1]], "b": [[1]]}
-    assert capsys.readouterr().err.startswith("train: 2 of 3 examples")
+    data = {"a": [[1], [2, 2], [3], [4]], "b": [[1], [2], [3, 3, 3], [4]]}
+    assert drop_longer(data, 1, "train") == {"a": [[1], [4]], "b": [[1], [4]]}
+    assert capsys.readouterr().err.startswith("train: 2 of 4 examples")
 
 
 def test_nothing_is_dropped(capsys):
@@ -186,8 +186,25 @@ def test_nothing_is_dropped(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_all_examples_are_longer():
-    message = r"^all 1,001 examples of valid are longer than --max-seconds 1 frames$"
-    data = {"a": [[1, 2]] * 1001}
+def test_more_than_half_of_the_examples_are_longer(capsys):
+    message = (
+        r"^valid: 1,001 of 2,000 examples are longer than --max-seconds 1 frames, more than half: "
+        r"raise --max-seconds: half of the examples have 2 frames or more$"
+    )
+    data = {"a": [[1, 2]] * 1001 + [[1]] * 999}
     with pytest.raises(InputError, match=message):
         drop_longer(data, 1, "valid", flag="--max-seconds", unit="frames")
+    half = {"a": [[1, 2]] * 1000 + [[1]] * 1000}
+    assert len(drop_longer(half, 1, "valid")["a"]) == 1000
+    assert capsys.readouterr().err.startswith("valid: 1,000 of 2,000 examples")
+
+
+def test_what_is_dropped_for_another_reason_is_reported(capsys):
+    report_dropped(0, 5, "train", "have an empty side", "correct the data")
+    assert capsys.readouterr() == ("", "")
+    report_dropped(2, 5, "train", "have an empty side", "correct the data")
+    line = "train: 2 of 5 examples have an empty side and are dropped from training\n"
+    assert capsys.readouterr() == ("", line)
+    message = "^train: 3 of 5 examples have an empty side, more than half: correct the data$"
+    with pytest.raises(InputError, match=message):
+        report_dropped(3, 5, "train", "have an empty side", "correct the data")

@@ -271,13 +271,13 @@ def test_a_killed_process_leaves_no_cache(cache):
         _, stderr = process.communicate()
     assert process.returncode == -signal.SIGKILL, stderr
     [partial] = caches(cache)
-    assert partial.startswith(".partial-")
+    assert partial.endswith(".partial")
     compute = Compute()
     built = FeatureCache.build(split_of(), compute, {"from": "test"}, batch_size=1)
     assert len(compute.batches) == 5
     np.testing.assert_array_equal(built[2], frames("hello"))
     [name] = caches(cache)
-    assert f".partial-{name}" == partial
+    assert f".{name}.partial" == partial
 
 
 def test_a_second_process_waits_for_the_first(cache):
