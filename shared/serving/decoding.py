@@ -22,11 +22,11 @@ def sample(
         step: the step function.
         logits: float (batch, vocabulary), of the first token.
         states: the states after which `logits` were computed.
-        max_tokens: int32 (batch,), the maximum length of each row.
+        max_tokens: int32 (batch,), the maximum length of each row; negative values are 0.
         temperature: float32 (batch,); 0 takes the most probable token and ignores `top_k` and `top_p`, and
-            so do values below 1e-6 and NaN.
-        top_k: int32 (batch,); 0 for all tokens.
-        top_p: float32 (batch,); 1 for all tokens.
+            so do values below 1e-6 and NaN. With infinity, all tokens have the same probability.
+        top_k: int32 (batch,); 0, or a negative value, for all tokens.
+        top_p: float32 (batch,); 1 for all tokens; 0, a negative value or NaN for the most probable one.
         seed: int32 (batch,), the seed of each row.
         end_id: the id that ends a row; it is not part of the result.
         banned_id: an id that is never sampled, such as that of out-of-vocabulary tokens; None for none.
@@ -39,16 +39,13 @@ def sample(
     """
     uniform = _uniform(seed, tf.reduce_max(tf.concat([max_tokens, [0]], 0)))
 
-    def mask_banned(logits):
-        if banned_id is None:
-            return logits
-        return tf.where(tf.range(tf.shape(logits)[1]) == banned_id, logits.dtype.min, logits)
+    banned_id = -1 if banned_id is None else banned_id
 
     def any_active(time, ids, lengths, active, score, logits, states):
         return tf.reduce_any(active)
 
     def add_token(time, ids, lengths, active, score, logits, states):
-        token = _sample_token(mask_banned(logits), uniform[:, time], temperature, top_k, top_p)
+        token = _sample_token(logits, uniform[:, time], temperature, top_k, top_p, banned_id)
         log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
         score += tf.where(active, tf.gather(log_p, token, batch_dims=1), 0.0)
         active &= token != end_id
@@ -71,13 +68,15 @@ def sample(
     return ids, lengths, score
 
 
-def _sample_token(logits, uniform, temperature, top_k, top_p):
+def _sample_token(logits, uniform, temperature, top_k, top_p, banned_id):
     """Samples one token per row, int32 (batch,), by inverting the cumulative distribution."""
     size = tf.shape(logits)[1]
     logits = tf.cast(logits, tf.float32)
     # False for NaN. It must not be negated: TensorFlow rewrites `~(x >= y)` as `x < y`, also false for NaN.
     use_sampling = temperature >= 1e-6
     scaled = logits / tf.where(use_sampling, temperature, 1.0)[:, tf.newaxis]
+    # After the division: a high temperature would make the lowest number as probable as any other.
+    scaled = tf.where(tf.range(size) == banned_id, scaled.dtype.min, scaled)
     ordered, ids = tf.math.top_k(scaled, size)  # (batch, vocabulary), in descending order
     rank = tf.range(size)[tf.newaxis]
     limit = tf.where(top_k > 0, top_k, size)[:, tf.newaxis]

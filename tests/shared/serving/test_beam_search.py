@@ -193,6 +193,7 @@ def test_the_loop_ends_with_the_longest_hypothesis():
 
 def test_no_tokens_and_no_rows():
     assert search(markov, [1, 2], 0, beam=1) == [[((), 0.0)]] * 2
+    assert search(clock, [1, 1], [-1, -(2**31)], beam=1) == [[((), 0.0)]] * 2
     assert search(clock, [], 5) == []
     mixed = search(clock, [1, 1], [0, 6])
     assert mixed[0][0] == ((), 0.0)

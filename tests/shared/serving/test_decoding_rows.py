@@ -1,4 +1,6 @@
-"""Sampling: rows do not depend on each other, and a banned id is never sampled."""
+"""Sampling: rows do not depend on each other, a banned id is never sampled, any parameter is accepted."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_samples_do_not_depend_on_the_length_of_other_rows():
     assert all(answer == alone[:n] for n, answer in enumerate(answers))
 
 
-@pytest.mark.parametrize("temperature", [0.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.0, 3.0, 1e38, float("inf")])
 def test_a_banned_id_is_never_sampled(temperature):
     """Even if it is the most probable; the score is still that of the unchanged distribution."""
     logits = tf.constant([[0.0, 1.0, 9.0, 1.0]] * 200)
@@ -64,3 +66,40 @@ def test_a_banned_id_is_never_sampled(temperature):
     if temperature == 0:
         log_p = tf.nn.log_softmax(logits)[0, 1]
         np.testing.assert_allclose(score, np.full(n, 3 * log_p), rtol=1e-5)
+
+
+INF, NAN, LOW, HIGH = float("inf"), float("nan"), -(2**31), 2**31 - 1
+
+
+def test_any_parameter_gives_a_finite_answer():
+    values = itertools.product(
+        [-1, LOW, 0, 3],  # max_tokens
+        [NAN, INF, -INF, -1, 0, 1e-45, 1e-6, 1, 3e38],  # temperature
+        [-1, LOW, HIGH, 0, 1],  # top_k
+        [NAN, INF, -INF, -1, 0, 1e-45, 1, 2],  # top_p
+        [LOW, -1, HIGH],  # seed
+    )
+    max_tokens, temperature, top_k, top_p, seed = (
+        tf.constant(column, dtype)
+        for column, dtype in zip(
+            zip(*values, strict=True),
+            (tf.int32, tf.float32, tf.int32, tf.float32, tf.int32),
+            strict=True,
+        )
+    )
+    n = len(seed)
+    logits = tf.tile(LOGITS, [n, 1])
+    ids, lengths, score = decoding.sample(
+        lambda ids, states: (logits, states), logits, [tf.zeros([n, 1])], max_tokens=max_tokens,
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, end_id=-1, banned_id=2,
+    )  # fmt: skip
+    assert np.isfinite(score).all()
+    np.testing.assert_array_equal(lengths, np.maximum(max_tokens, 0))
+    is_real = tf.sequence_mask(lengths, tf.shape(ids)[1])
+    sampled = tf.boolean_mask(ids, is_real).numpy()
+    assert set(sampled) == {0, 1, 3, 4, 5, 6}
+    best = tf.argmax(LOGITS[0, [0, 1, 3, 4, 5, 6]]).numpy()
+    best = [0, 1, 3, 4, 5, 6][best]
+    is_greedy = ~(temperature >= 1e-6) | (top_k == 1) | ~(top_p > 1e-40)
+    greedy = tf.boolean_mask(ids, is_real & is_greedy[:, tf.newaxis]).numpy()
+    assert set(greedy) == {best}
