@@ -3,14 +3,17 @@
 import numpy as np
 import tensorflow as tf
 
+from shared.layers.masking import padding_mask
 from shared.serving import decoding
 from shared.serving.export import sample_batch
-from shared.text.cleaning import clean
+from shared.text.cleaning import add_error, clean
 from shared.text.vocabulary import END, UNKNOWN
 
 BLOCK = 64  # time steps whose logits are in memory at once: (batch, BLOCK, vocabulary)
 SUGGESTIONS = 5
 MAX_TOKENS = 10_000  # upper limit of `max_tokens`, so that no request exhausts the memory
+MAX_STATE = 1e6  # no state of a model is larger: an LSTM adds at most 1 to a cell at each step
+MAX_LOG_PERPLEXITY = 88.0  # its exponential is finite in float32
 
 
 class Server(tf.Module):
@@ -22,17 +25,22 @@ class Server(tf.Module):
         its log-probability.
     generate(inputs, max_tokens, temperature, top_k, top_p, seed)
         the same with the parameters of the caller, with `MAX_TOKENS` tokens at most; see
-        `decoding.sample`.
+        `decoding.sample`. The nearest valid value replaces a parameter that is out of its range, and 0
+        replaces NaN.
     score(inputs)
         `log_probability` (natural logarithm), `tokens` and `perplexity` of each text as complete lines, in
-        which a line end is a token; `outputs`: the text as the model reads it.
+        which a line end is a token; `outputs`: the text as the model reads it. A perplexity is at most
+        e^88, about 1.7e38.
     start(inputs), step(inputs, state)
         read a piece of text at the start of a line, or after `state`. `log_probability` and `tokens` of
         the piece; `next_tokens` (batch, 5), the most probable first and without `<unk>`, and their
         `next_log_probability`; `outputs`: the most probable next token; `state` (batch, size), from
-        which `step` continues. A line end is "\n".
+        which `step` continues. A line end is "\n". A `state` that is not finite, or above `MAX_STATE`, is
+        replaced by the state at the start of a line.
 
-    `error` (batch,) says what is wrong with a row; it is empty if nothing is.
+    `error` (batch,) says what is wrong with a row; it is empty if nothing is. A row of more than
+    `config.max_request_bytes` bytes is refused: its texts are empty, its numbers are 0, and its `state`
+    is that before the text. An empty text is valid.
 
     Args:
         model: the model of `model.build`.
@@ -87,14 +95,20 @@ class Server(tf.Module):
 
     def generate(self, inputs, max_tokens, temperature, top_k, top_p, seed):
         """Continues each text; see the class."""
-        text, error = clean(inputs)
+        text, error, refused = self._clean(inputs)
+        changes = tf.fill(tf.shape(error), "")
+        max_tokens, changes = _in_range("max_tokens", max_tokens, 0, MAX_TOKENS, changes)
+        temperature, changes = _in_range("temperature", temperature, 0.0, None, changes)
+        top_k, changes = _in_range("top_k", top_k, 0, None, changes)
+        top_p, changes = _in_range("top_p", top_p, 0.0, 1.0, changes)
+        error = add_error(error, (changes != "") & ~refused, changes)
         ids, lengths = self.vocabulary.encode(text)
         _, states = self._read(ids, lengths, self._initial_states(ids), scored=False)
         ids, lengths, score = decoding.sample(
             self._next,
             self._logits(states),
             states,
-            max_tokens=tf.minimum(max_tokens, MAX_TOKENS),
+            max_tokens=tf.where(refused, 0, max_tokens),
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -112,27 +126,35 @@ class Server(tf.Module):
 
     def score(self, inputs):
         """Scores each text by itself; see the class."""
-        text, error = clean(inputs)
+        text, error, refused = self._clean(inputs)
         text = tf.where(tf.strings.regex_full_match(text, r"(?s).*\n"), text, text + "\n")
         ids, lengths = self.vocabulary.encode(text)
         log_p, _ = self._read(ids, lengths, self._initial_states(ids), scored=True)
-        return {
+        log_perplexity = -log_p / tf.cast(lengths, tf.float32)
+        answer = {
             "outputs": self.vocabulary.join("", self.vocabulary.decode(ids, lengths - 1)),
             "log_probability": log_p,
             "tokens": lengths,
-            "perplexity": tf.exp(-log_p / tf.cast(lengths, tf.float32)),
-            "error": error,
+            "perplexity": tf.exp(tf.minimum(log_perplexity, MAX_LOG_PERPLEXITY)),
         }
+        return {**_empty_where(refused, answer), "error": error}
 
     def start(self, inputs):
         """Reads a piece of text at the start of a line; see the class."""
-        return self._read_piece(inputs, self._initial_states(inputs))
+        return self._read_piece(inputs, self._initial_states(inputs), "")
 
     def step(self, inputs, state):
         """Reads a piece of text from a state; see the class."""
         _, stack = self._layers()
-        states = tf.split(state, stack.num_layers * stack.states_per_layer, axis=1)
-        return self._read_piece(inputs, states)
+        # In mixed precision, a number that is finite in float32 may be infinite.
+        state = tf.cast(state, stack.compute_dtype)
+        # False for NaN.
+        is_valid = tf.reduce_all(tf.abs(tf.cast(state, tf.float32)) <= MAX_STATE, axis=1)
+        start = tf.concat(self._initial_states(inputs), axis=1)
+        states = tf.where(is_valid[:, tf.newaxis], state, start)
+        states = tf.split(states, stack.num_layers * stack.states_per_layer, axis=1)
+        message = f"state must be finite and at most {MAX_STATE:,.0f}: that of the start of a line was used"
+        return self._read_piece(inputs, states, tf.where(is_valid, "", message))
 
     def sample_requests(self):
         """Returns a request for each signature, to check an export: {signature: {input: array}}."""
@@ -157,8 +179,13 @@ class Server(tf.Module):
             "step": {"inputs": texts, "state": state},
         }
 
-    def _read_piece(self, inputs, states):
-        text, error = clean(inputs)
+    def _clean(self, inputs):
+        """Returns the text, string (batch,), `error`, and which rows are refused, bool (batch,)."""
+        text, error = clean(inputs, self.config.max_request_bytes)
+        return text, error, (text == "") & (error != "")
+
+    def _read_piece(self, inputs, states, state_error):
+        text, error, refused = self._clean(inputs)
         ids, lengths = self.vocabulary.encode(text)
         log_p, states = self._read(ids, lengths, states, scored=True)
         next_log_p = tf.nn.log_softmax(self._logits(states))
@@ -168,14 +195,17 @@ class Server(tf.Module):
             min(SUGGESTIONS, self.vocabulary.size - 1),
         )
         tokens = self.vocabulary.token(best_ids)
-        return {
+        answer = {
             "outputs": tokens[:, 0],
             "log_probability": log_p,
             "tokens": lengths,
             "next_tokens": tokens,
             "next_log_probability": best_log_p,
-            "state": tf.concat(states, axis=1),
-            "error": error,
+        }
+        return {
+            **_empty_where(refused, answer),
+            "state": tf.cast(tf.concat(states, axis=1), tf.float32),
+            "error": add_error(error, (state_error != "") & ~refused, state_error),
         }
 
     def _initial_states(self, rows):
@@ -194,33 +224,75 @@ class Server(tf.Module):
     def _logits(self, states):
         """Returns the logits (batch, vocabulary) of the token after `states`, from h of the top layer."""
         embedding, stack = self._layers()
-        return embedding(states[-stack.states_per_layer], reverse=True)
+        return tf.cast(embedding(states[-stack.states_per_layer], reverse=True), tf.float32)
 
     def _read(self, ids, lengths, states, scored):
         """Reads ids (batch, time) from `states`, block by block, so that memory does not grow with time.
+
+        A row takes part in the blocks that it has ids for: a long row does not delay the others.
 
         Returns:
             the log-probability of the first `lengths` ids, float32 (batch,), or zeros if not `scored`;
             and the states after them.
         """
         embedding, stack = self._layers()
-        time = tf.shape(ids)[1]
         top = -stack.states_per_layer
 
         def block(begin, total, states):
-            w = ids[:, begin : begin + BLOCK]
-            mask = tf.range(begin, begin + tf.shape(w)[1])[tf.newaxis] < lengths[:, tf.newaxis]
-            y, after = stack(embedding(w), initial_state=states, mask=mask)
+            rows = tf.where(lengths > begin)
+            at_rows = lambda t: tf.gather_nd(t, rows)  # noqa: E731
+            w = at_rows(ids)[:, begin : begin + BLOCK]
+            mask = padding_mask(at_rows(lengths) - begin, w)
+            before = [at_rows(state) for state in states]
+            y, after = stack(embedding(w), initial_state=before, mask=mask)
             if scored:
-                before = tf.concat([states[top][:, tf.newaxis], y[:, :-1]], axis=1)
-                entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    w, embedding(before, reverse=True)
-                )
-                total -= tf.reduce_sum(tf.where(mask, entropy, 0.0), axis=1)
+                h = tf.concat([before[top][:, tf.newaxis], y[:, :-1]], axis=1)
+                logits = tf.cast(embedding(h, reverse=True), tf.float32)
+                entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(w, logits)
+                log_p = -tf.reduce_sum(tf.where(mask, entropy, 0.0), axis=1)
+                total = tf.tensor_scatter_nd_add(total, rows, log_p)
+            after = [
+                tf.tensor_scatter_nd_update(state, rows, new)
+                for state, new in zip(states, after, strict=True)
+            ]
             return begin + BLOCK, total, after
 
         zero = tf.cast(tf.zeros_like(lengths), tf.float32)
         _, total, states = tf.while_loop(
-            lambda begin, total, states: begin < time, block, (0, zero, list(states))
+            lambda begin, *_: begin < tf.reduce_max(lengths), block, (0, zero, list(states))
         )
         return total, states
+
+
+def _in_range(name, values, low, high, error):
+    """Replaces values out of [low, high] by the nearest in it, and NaN by `low`.
+
+    Args:
+        name: name of the parameter, for the message.
+        values: (batch,).
+        low: smallest value.
+        high: greatest value; None: the greatest finite number of the type.
+        error: string (batch,), the messages so far.
+
+    Returns:
+        the values, and the messages with one for each row that changed.
+    """
+    range_ = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+    used = values
+    if values.dtype.is_floating:
+        range_ = f"finite and {range_}" if high is None else range_
+        used = tf.where(tf.math.is_nan(values), low, values)
+    used = tf.clip_by_value(used, low, values.dtype.max if high is None else high)
+    shown = tf.strings.as_string(used, shortest=values.dtype.is_floating)
+    message = tf.strings.join([f"{name} must be {range_}: ", shown, " was used"])
+    return used, add_error(error, used != values, message)
+
+
+def _empty_where(refused, outputs):
+    """Returns {name: output} with "" and 0 in the refused rows, bool (batch,)."""
+
+    def empty(t):
+        rows = tf.reshape(refused, [-1, *[1] * (t.shape.rank - 1)])
+        return tf.where(rows, tf.zeros([], t.dtype), t)
+
+    return {name: empty(t) for name, t in outputs.items()}

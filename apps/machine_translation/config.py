@@ -56,7 +56,7 @@ class Config:
     seed: Seed = 1  # seed of weights, dropout and the order of the pairs
 
     # Serving
-    max_request_bytes: Positive = 5_000  # size of an input above which it is refused
+    max_request_bytes: Positive = 2_000  # size of an input above which it is refused
     beam_width: Positive = 4  # beam width of serving_default
     length_penalty: NonNegativeFloat = 1.0  # exponent of the length normalization; 0: none
 

@@ -153,32 +153,33 @@ class AttentionDecoder(keras.layers.Layer):
 
     def call(self, x, memory, length=None, training=False):
         """Computes o for all steps; see the class."""
-        return self._outputs_and_weights(x, memory, length, training)[0]
+        mask, states = padding_mask(length, memory), self.initial_states(memory, length)
+        keys = self.attention.keys(memory)
+        if self.input_feeding:
+            return self._loop(x, states, memory, keys, mask)[0]
+        n = self.lower.states_per_layer
+        q, _ = self.lower(scale_embedding(x), initial_state=states[:n], training=training)
+        u = q = self.norm_q(q)
+        c, _ = self.attention(q, memory, keys=keys, mask=mask)
+        if self.upper:
+            u, _ = self.upper(tf.concat([q, c], -1), initial_state=states[n:], training=training)
+            u = self.norm_u(u)
+        return self.out(tf.concat([u, c], -1))
 
     def attention_weights(self, x, memory, length=None):
         """Returns the attention weights a of all steps in inference, (batch, target, source).
 
+        It computes step by step: the hidden layer of the additive score of all steps would need
+        (batch, target, source, units).
+
         Args:
             x, memory, length: see the class.
         """
-        return self._outputs_and_weights(x, memory, length, False)[1]
-
-    def _outputs_and_weights(self, x, memory, length, training):
         mask, states = padding_mask(length, memory), self.initial_states(memory, length)
-        keys = self.attention.keys(memory)
-        if self.input_feeding:
-            return self._loop(x, states, memory, keys, mask)
-        n = self.lower.states_per_layer
-        q, _ = self.lower(scale_embedding(x), initial_state=states[:n], training=training)
-        u = q = self.norm_q(q)
-        c, a = self.attention(q, memory, keys=keys, mask=mask)
-        if self.upper:
-            u, _ = self.upper(tf.concat([q, c], -1), initial_state=states[n:], training=training)
-            u = self.norm_u(u)
-        return self.out(tf.concat([u, c], -1)), a
+        return self._loop(x, states, memory, self.attention.keys(memory), mask)[1]
 
     def _loop(self, x, states, memory, keys, mask):
-        """Computes o and a step by step, for input feeding."""
+        """Computes o and a step by step in inference, or for input feeding."""
         time = tf.shape(x)[1]
         inputs = tf.TensorArray(x.dtype, time).unstack(tf.transpose(x, [1, 0, 2]))
         outputs, weights = (tf.TensorArray(x.dtype, time) for _ in range(2))

@@ -260,16 +260,6 @@ def test_greedy_is_the_argmax_of_the_model(toy):
     assert max(lengths) == 6
 
 
-def test_max_tokens_has_an_upper_limit(toy, monkeypatch):
-    """Traced again with a low limit: with the real one, a row without an end would take long."""
-    monkeypatch.setattr("apps.language_model.serve.MAX_TOKENS", 3)
-    server = Server(toy.model, toy.config, Assets(toy.vocabulary))
-    more = {name: tf.constant(v) for name, v in parameters(2, max_tokens=[2**31 - 1, 2]).items()}
-    answer = server.endpoints["generate"](inputs=tf.constant(["a", "b"]), **more)
-    _, lengths = toy.vocabulary.encode(answer["continuation"])
-    assert 0 < max(lengths) <= 3
-
-
 def test_a_continuation_follows_its_text(toy):
     n = len(TEXTS)
     answer = ask(toy, "generate", TEXTS, **random_parameters(n))
@@ -425,13 +415,15 @@ def test_the_export_in_pieces_and_in_batches(exported):
     assert all(output.startswith(text) for output, text in zip(again[0], TEXTS, strict=True))
 
 
-def test_a_prompt_of_100_000_characters(exported):
-    text = (sentence(1000, 5) * 40)[:100_000]
-    assert len(text) == 100_000
-    answer = call(exported, "serving_default", [text, "the"])
+def test_the_limit_of_a_prompt(exported, trained):
+    limit = trained("language_model").config.TINY.max_request_bytes
+    text = (sentence(1000, 5) * 40)[:limit]
+    answer = call(exported, "serving_default", [text, "the", f"{text}a"])
     assert answer["outputs"][0].startswith(text)
-    assert answer["error"] == ["", ""]
-    assert answer["outputs"][1:] == call(exported, "serving_default", ["the"])["outputs"]
+    assert answer["error"][:2] == ["", ""]
+    assert answer["outputs"][1:2] == call(exported, "serving_default", ["the"])["outputs"]
+    assert answer["outputs"][2] == ""
+    assert f"because max_request_bytes is {limit}" in answer["error"][2]
 
 
 # --- Subwords ------------------------------------------------------------------------------------

@@ -4,27 +4,31 @@ import dataclasses
 import math
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.machine_translation import serve
 from apps.machine_translation.config import TINY
 from apps.machine_translation.data import Assets
 from apps.machine_translation.model import build
-from apps.machine_translation.serve import MAX_TOKENS, N_BEST, Server
+from apps.machine_translation.serve import N_BEST, Server
 from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog and a cat", "Big dogs bark, cats do not.", "\u6f22\u5b57"]
 TEXTS = [
     "the cat",
-    "",
     "a dog and a mat",
     "cats bark",
     "The CAT",
     "\u6f22",
-    "x",
+    "xa",
     "  spaces  within ",
 ]
+BLANK = ["", " ", "\n", "\r\n ", "\u00a0", "\u200b", "\ufeff", "\ufe0f", "\u3000\u200d"]
+UNKNOWN_TEXTS = ["\U0001f600", "\u2764\ufe0f \U0001f600", "\ufffd", "x"]
+REFUSED = "the cat " * 1000
 
 
 @pytest.fixture(
@@ -129,6 +133,7 @@ def test_translations_equal_a_beam_search_in_python(toy, signature, beam):
 def test_n_best(toy):
     answer = ask(toy, "n_best", TEXTS[:3])
     assert answer["score"].shape == answer["tokens"].shape == (3, N_BEST)
+    assert answer["count"].tolist() == [N_BEST] * 3
     for i, text in enumerate(TEXTS[:3]):
         expected = search(toy, text, N_BEST)
         assert answer["outputs"][i] == [output for output, _ in expected]
@@ -175,26 +180,147 @@ def test_align_is_the_attention_of_the_default_answer(toy):
 # --- Unusual rows ---------------------------------------------------------------------------
 
 
-def test_a_bad_row_has_an_error_and_does_not_change_the_others(toy):
+BAD_ROWS = [
+    *[(text, "the input is blank") for text in BLANK],
+    *[(text, "no token of the input is in the vocabulary") for text in UNKNOWN_TEXTS],
+    (REFUSED, "8000 bytes: refused, because max_request_bytes is 2000"),
+    (
+        b"\xff",
+        "invalid UTF-8 was replaced by U+FFFD; no token of the input is in the vocabulary",
+    ),
+]
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "greedy", "n_best", "align"])
+def test_a_row_that_is_not_translated_has_an_error_and_does_not_change_the_others(toy, signature):
     good = ["the cat", "a dog"]
-    long = "the cat " * 1000
-    answer = ask(toy, "serving_default", [good[0], b"the \xff cat", "", long, " \n ", good[1]])
-    alone = ask(toy, "serving_default", good)
-    assert [answer["outputs"][0], answer["outputs"][5]] == alone["outputs"]
-    np.testing.assert_allclose(answer["score"][[0, 5]], alone["score"], rtol=1e-4)
-    errors = answer["error"]
-    assert [errors[0], errors[5]] == ["", ""]
-    assert "invalid UTF-8" in errors[1]
-    assert errors[2] == "nothing to translate"
-    assert errors[3] == f"only the first {MAX_TOKENS} tokens were read"
-    cut = ask(toy, "serving_default", [long[:MAX_TOKENS]])
-    assert cut["outputs"][0] == answer["outputs"][3]
-    assert cut["error"] == [""]
+    rows, errors = zip(*BAD_ROWS, strict=True)
+    answer, alone = ask(toy, signature, [good[0], *rows, good[1]]), ask(toy, signature, good)
+    assert answer["error"] == ["", *errors, ""]
+    for name in set(answer) - {"error"}:
+        bad, others = answer[name][1:-1], [answer[name][0], answer[name][-1]]
+        # The sizes of padded outputs are those without these rows.
+        if isinstance(answer[name], np.ndarray):
+            assert not bad.any()
+            np.testing.assert_allclose(others, alone[name], rtol=1e-4, atol=1e-5)
+        else:
+            assert set(np.ravel(bad)) == {""}
+            assert others == alone[name]
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "greedy", "n_best", "align"])
+def test_no_row_is_translated(toy, signature):
+    """Every size of an output is at least 1: TF Serving's JSON cannot carry a shape of (2, 0)."""
+    for rows in ["", REFUSED], []:
+        answer = ask(toy, signature, rows)
+        for name, tensor in answer.items():
+            assert len(tensor) == len(rows)
+            assert not np.any(tensor) or name == "error"
+            assert 0 not in np.shape(tensor)[1:]
+
+
+def test_a_row_below_the_limit_is_translated_whole(toy):
+    config = dataclasses.replace(toy.config, max_request_bytes=600)
+    server = Server(toy.model, config, Assets(toy.source, toy.target))
+    text = ("the cat sat on a mat " * 30)[:600]
+    answer = server.endpoints["align"](tf.constant([text, "the cat", text + "s"]))
+    assert answer["error"].numpy().tolist() == [
+        b"",
+        b"",
+        b"601 bytes: refused, because max_request_bytes is 600",
+    ]
+    assert answer["source_length"].numpy().tolist() == [601, 8, 0]
+    assert b"".join(answer["source_tokens"][0].numpy()) == f"{text}\n".encode()
+
+
+def test_rows_are_translated_in_groups_of_similar_length(toy, monkeypatch):
+    """A group has up to 8, 16, 32, 64 ... tokens, and no more than 8 * 8 with padding."""
+    monkeypatch.setattr(serve, "GROUP_LENGTH", 8)
+    server = Server(toy.model, toy.config, Assets(toy.source, toy.target))
+    shapes = []
+    encode = server._encode
+
+    def traced(ids, length):
+        tf.py_function(lambda ids: shapes.append(ids.shape), [ids], [])
+        return encode(ids, length)
+
+    server._encode = traced
+    texts = ["a dog"] * 9 + ["a dog and a cat", "", "the cat sat on the mat", "the cat", "a" * 63]
+    texts = [*texts, "the cat sat on a mat"]
+    for signature in "serving_default", "n_best", "align":
+        shapes.clear()
+        answer = server.endpoints[signature](tf.constant(texts))
+        assert sorted(map(tuple, shapes)) == [(1, 16), (1, 64), (2, 8), (2, 23), (8, 6)]
+        alone = ask(toy, signature, texts)
+        for name, value in answer.items():
+            if value.dtype == tf.string:
+                assert strings(value.numpy()) == alone[name]
+            else:
+                np.testing.assert_allclose(value, alone[name], rtol=1e-4, atol=1e-5)
 
 
 def test_lines_are_read_as_one_sentence(toy):
     one, two = ask(toy, "serving_default", ["the\ncat", "the cat"])["outputs"]
     assert one == two
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(tmp_path, policy):
+    """The outputs are float32, and close to those of the same weights in float32."""
+    vocabulary = Vocabulary.build(LINES, "char", tmp_path / "vocabulary.txt")
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, input_feeding=True)
+    assets = Assets(vocabulary, vocabulary)
+    answers = []
+    for name in "float32", policy:
+        keras.config.set_dtype_policy(name)
+        try:
+            model = build(config, assets)
+            rng = np.random.default_rng(2)
+            for v in model.trainable_variables:
+                v.assign(rng.normal(size=v.shape) * 0.8)
+            server = Server(model, config, assets)
+            texts = tf.constant(["the cat", "", "a dog and a mat"])
+            answers.append({s: f(texts) for s, f in server.endpoints.items()})
+        finally:
+            keras.config.set_dtype_policy("float32")
+    for signature, outputs in answers[1].items():
+        for name, value in outputs.items():
+            assert value.dtype in (tf.float32, tf.int32, tf.string)
+            if value.dtype == tf.float32:
+                assert np.isfinite(value).all(), (signature, name)
+    full, mixed = (answer["greedy"]["score"].numpy() for answer in answers)
+    np.testing.assert_allclose(mixed, full, rtol=0.1)
+
+
+def test_equal_translations_of_subwords_are_merged(tmp_path):
+    """The same text has several sequences of pieces; the best score stays."""
+    vocabulary = Vocabulary.build(["ab ab ba abab"], "subword", tmp_path / "vocabulary.txt", 8)
+    config = dataclasses.replace(TINY, embedding_dim=6, units=5, shared_vocabulary=True)
+    assets = Assets(vocabulary, vocabulary)
+    model = build(config, assets)
+    bias = model.get_layer("embedding").bias
+    bias.assign(bias + 2.0 * tf.one_hot(END, vocabulary.size))
+    server = Server(model, config, assets)
+    inputs = tf.constant(["ab", "", "ba ab"])
+    answer = {k: v.numpy() for k, v in server.endpoints["n_best"](inputs).items()}
+    ids, lengths, scores, *_ = server._search(inputs, N_BEST)
+    repeated = 0
+    for i in 0, 2:
+        best = {}
+        for text, score in zip(
+            server._text(ids, lengths)[i].numpy(), scores[i].numpy(), strict=True
+        ):
+            best.setdefault(text, score)
+        count = answer["count"][i]
+        assert answer["outputs"][i][:count].tolist() == list(best)
+        np.testing.assert_allclose(answer["score"][i][:count], list(best.values()), rtol=1e-5)
+        assert count == len(best)
+        assert set(answer["outputs"][i][count:]) <= {b""}
+        assert not answer["score"][i][count:].any()
+        assert not answer["tokens"][i][count:].any()
+        repeated += N_BEST - count
+    assert repeated > 0
+    assert answer["count"][1] == 0
 
 
 def test_case(toy):
