@@ -13,6 +13,7 @@ Sources: Elman 1990 (`simple_rnn`), Hochreiter & Schmidhuber 1997 with the forge
 import keras
 import tensorflow as tf
 
+from .checks import checked_mask, checked_states
 from .peephole_lstm import PeepholeLSTM
 from .seeds import derive_seeds
 
@@ -133,9 +134,11 @@ class RecurrentStack(keras.layers.Layer):
 
     def call(self, x, initial_state=None, mask=None, training=False):
         """Reads whole sequences; see the class."""
-        n = self.states_per_layer
+        n, mask = self.states_per_layer, checked_mask(mask, x)
         if initial_state is None:
             initial_state = self.zero_states(tf.shape(x)[0])
+        else:
+            initial_state = checked_states(initial_state, n * self.num_layers, self.units, x)
         states = []
         for i, rnn in enumerate(self.rnns):
             if i:
@@ -179,6 +182,7 @@ class RecurrentStack(keras.layers.Layer):
                 "sequence."
             )
         n = self.states_per_layer
+        states = checked_states(states, n * self.num_layers, self.units, name="states")
         new_states = []
         for i, rnn in enumerate(self.rnns):
             x, last = rnn.cell(x, list(states[n * i : n * (i + 1)]), training=False)
