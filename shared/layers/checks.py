@@ -2,7 +2,7 @@
 
 A shape that is known when the layer is called is checked in Python and raises a ValueError. A shape that is
 only known when the graph runs is checked by one `Assert` operation, which raises an InvalidArgumentError. XLA
-drops assertions, so a model that is compiled as a whole (`jit_compile=True`) has only the first kind of check.
+drops assertions: a model that is compiled as a whole (`jit_compile=True`) has only the first kind of check.
 """
 
 import tensorflow as tf

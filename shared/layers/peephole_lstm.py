@@ -23,6 +23,16 @@ class PeepholeLSTM(keras.layers.RNN):
       new shape of x, which takes a few seconds, so pad to few different lengths.
     - Otherwise, in every export included: a loop of the steps of the cell.
 
+    Differences from `keras.layers.LSTM`, besides the peepholes:
+
+    - There is no `use_cudnn` and no `implementation`: the product of all gates is always computed at once.
+    - `recurrent_dropout` draws one mask for all gates, and a dropout rate outside 0 to 1 is an error.
+    - The training path has no second-order gradient. Inference has one, and Jacobians work in both.
+    - A mask must have the shape (batch, time) or (batch, time, 1), or one row for all rows. Keras also takes
+      a mask for each unit, (batch, time, units), and in a graph ignores the surplus steps of a longer mask.
+    - The states of `initial_state` must have the rows of x. Keras repeats a single row.
+    - An empty batch and a sequence without steps are allowed.
+
     Args:
         units: size of h and c.
         peephole_initializer, peephole_regularizer, peephole_constraint: see `PeepholeLSTMCell`.
@@ -35,7 +45,7 @@ class PeepholeLSTM(keras.layers.RNN):
         sequences: x, (batch, time, input). The batch size may be 0, and so may the number of time steps;
             without time steps, h' is 0 and the states are the initial states.
         initial_state: [h, c], each (batch, units); None for zeros.
-        mask: bool (batch, time). The states do not change at steps where it is False.
+        mask: bool (batch, time) or (batch, time, 1). The states do not change at steps where it is False.
         training: whether to apply dropout.
 
     Returns:
@@ -44,8 +54,9 @@ class PeepholeLSTM(keras.layers.RNN):
 
     Raises:
         RuntimeError: the backend of Keras is not TensorFlow.
-        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `sequences` does not
-            have three dimensions.
+        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `sequences`, `mask` or
+            `initial_state` has another shape. A shape that is only known when the graph runs raises an
+            InvalidArgumentError.
 
     Example:
 

@@ -54,7 +54,9 @@ class RecurrentStack(keras.layers.Layer):
         (batch, units).
 
     Raises:
-        ValueError: `cell` is unknown, or `units` or `num_layers` is not a positive integer.
+        ValueError: `cell` is unknown, `units` or `num_layers` is not a positive integer, or `mask` or
+            `initial_state` has another shape. A shape that is only known when the graph runs raises an
+            InvalidArgumentError.
 
     Example:
 
@@ -97,7 +99,9 @@ class RecurrentStack(keras.layers.Layer):
         self.rnns = [self._recurrent_layer(i, next(recurrent_seeds)) for i in range(num_layers)]
         dropout_seeds = derive_seeds(seed)
         self.dropouts = [
-            keras.layers.Dropout(dropout, (None, 1, None), next(dropout_seeds))
+            keras.layers.Dropout(
+                dropout, (None, 1, None), next(dropout_seeds), dtype=self.dtype_policy
+            )
             for _ in range(num_layers - 1)
         ]
 
@@ -174,7 +178,7 @@ class RecurrentStack(keras.layers.Layer):
             y, (batch, units), and the new states.
 
         Raises:
-            ValueError: the stack is bidirectional.
+            ValueError: the stack is bidirectional, or `states` has another number of tensors or units.
         """
         if self.bidirectional:
             raise ValueError(

@@ -34,8 +34,8 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
             `sampled_loss`.
 
     Returns:
-        Embeddings (..., units); with `reverse`, logits (..., vocabulary) of the type of the variables: float32
-        under a mixed dtype policy, so that the softmax is computed in 32 bits.
+        Embeddings (..., units); with `reverse`, logits (..., vocabulary) of the type of the variables. Under
+        a mixed dtype policy that is float32, so that the softmax is computed in 32 bits.
 
     Example:
 
@@ -100,14 +100,14 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         Returns:
             float32 (batch, time), in nats.
         """
-        y, t = tf.cast(y, tf.float32), tf.reshape(targets, [-1])
+        y, t = tf.cast(y, tf.float32), tf.reshape(tf.cast(targets, tf.int32), [-1])
         shape, y = tf.shape(y)[:-1], tf.reshape(y, [-1, self.output_dim])  # (tokens, units)
         q = 1 / (tf.range(self.input_dim, dtype=tf.float32) + 2.7)
         e = -tf.math.log(keras.random.uniform([self.input_dim], seed=self.seed_generator)) / q
         negative_times, words = tf.math.top_k(-e, self.num_sampled + 1)
         S, tau = words[:-1], -negative_times[-1]
         log_p = tf.math.log(-tf.math.expm1(-tau * tf.gather(q, S)))
-        ids = tf.concat([S, tf.cast(t, S.dtype)], 0)
+        ids = tf.concat([S, t], 0)
         E, b = (tf.cast(gather_rows(w, ids), y.dtype) for w in (self.embeddings, self.bias))
         E_S, E_t = tf.split(E, [self.num_sampled, -1])
         b_S, b_t = tf.split(b, [self.num_sampled, -1])
