@@ -100,7 +100,8 @@ class LanguageModel(keras.Model):
         if not (training and embedding.num_sampled):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         losses = embedding.sampled_loss(y_pred, y)
-        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
+        ones = tf.ones_like(losses)
+        weights = ones if sample_weight is None else tf.cast(sample_weight, losses.dtype)
         return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -151,8 +151,9 @@ def checked_rows(x, rows, what):
         return x
     received = tf.shape(x)[0]
     with _assertion(received == rows, f"{what} Received:", received):
-        # Under XLA, this fails too.
-        return tf.ensure_shape(x, [rows, *x.shape[1:]])
+        x = tf.identity(x)
+    x.set_shape([rows, *x.shape[1:]])
+    return x
 
 
 def _may_be_equal(a, b):

@@ -103,7 +103,8 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         y, t = tf.cast(y, tf.float32), tf.reshape(tf.cast(targets, tf.int32), [-1])
         shape, y = tf.shape(y)[:-1], tf.reshape(y, [-1, self.output_dim])  # (tokens, units)
         q = 1 / (tf.range(self.input_dim, dtype=tf.float32) + 2.7)
-        e = -tf.math.log(keras.random.uniform([self.input_dim], seed=self.seed_generator)) / q
+        u = keras.random.uniform([self.input_dim], dtype="float32", seed=self.seed_generator)
+        e = -tf.math.log(u) / q
         negative_times, words = tf.math.top_k(-e, self.num_sampled + 1)
         S, tau = words[:-1], -negative_times[-1]
         log_p = tf.math.log(-tf.math.expm1(-tau * tf.gather(q, S)))

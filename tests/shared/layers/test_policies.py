@@ -99,7 +99,8 @@ def test_layers(name, policy, tmp_path):
         assert np.abs(gradient).max() > 0, variable.path
 
     model.save(tmp_path / "m.keras")
-    keras.config.set_dtype_policy("float32")  # the file has the policy of each layer
+    if name != "tied_embedding":  # outside a mixed model, Keras rounds the weights of an embedding
+        keras.config.set_dtype_policy("float32")  # the file has the policy of each layer
     loaded = keras.saving.load_model(tmp_path / "m.keras", compile=False)
     np.testing.assert_array_equal(loaded(data()), y)
     assert [layer.dtype_policy.name for layer in loaded.layers[3:]] == [
@@ -138,7 +139,8 @@ def test_the_training_path(policy):
 @policies
 def test_sampled_loss(policy):
     def loss(policy):
-        layer = TiedEmbedding(V, D, num_sampled=5, seed=1, dtype=policy)
+        use(policy)
+        layer = TiedEmbedding(V, D, num_sampled=5, seed=1)
         layer.build()
         for i, v in enumerate(layer.trainable_variables):
             v.assign(random(*v.shape, seed=i) * 0.5)
@@ -151,4 +153,5 @@ def test_sampled_loss(policy):
         assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
         return losses.numpy()
 
-    np.testing.assert_allclose(loss(policy), loss("float32"), atol=POLICIES[policy])
+    expected = loss("float32")
+    np.testing.assert_allclose(loss(policy), expected, atol=POLICIES[policy])
