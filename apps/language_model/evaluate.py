@@ -42,9 +42,8 @@ def evaluate(folder, config, splits, predictions=None):
         a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`, and more.
     """
     client, lines = SavedModelClient(folder), splits["test"]
-    log_p, tokens = _score_as_one_text(client, lines)
-    answers = client.predict_all("score", list(lines), description="test, line by line")
-    log_p_of_line, tokens_of_line = answers["log_probability"], answers["tokens"]
+    log_p, tokens = _score_as_one_text(client, lines, config)
+    log_p_of_line, tokens_of_line = _score_lines(client, lines, config)
     if predictions:
         rows = zip(lines, map(float, log_p_of_line), map(int, tokens_of_line), strict=True)
         columns = ("input", "log_probability", "tokens")
@@ -75,19 +74,61 @@ def evaluate(folder, config, splits, predictions=None):
     }
 
 
-def _score_as_one_text(client, lines, batch_size=20):
+def _score_lines(client, lines, config):
+    """Returns log-probability and number of tokens of each line by itself, two lists."""
+    is_long = [len(line.encode()) > config.max_request_bytes for line in lines]
+    short = ["" if long else line for line, long in zip(lines, is_long, strict=True)]
+    answers = client.predict_all("score", short, description="test, line by line")
+    log_p, tokens = answers["log_probability"], answers["tokens"]
+    for i in np.flatnonzero(is_long):  # a request with the whole line would be refused
+        log_p[i], tokens[i] = _score_as_one_text(client, [lines[i]], config, progress=False)
+    return log_p, tokens
+
+
+def _score_as_one_text(client, lines, config, progress=True):
     """Returns log-probability and number of tokens of the lines as one text, by `start` and `step`."""
-    pieces = [
-        "".join(f"{line}\n" for line in lines[i : i + batch_size])
-        for i in range(0, len(lines), batch_size)
-    ]
+    pieces = list(_pieces(lines, config))
     answer = client.predict("start", [""])
     log_p = tokens = 0
-    for piece in tqdm(pieces, desc="test, state carried", mininterval=1):
+    for piece in tqdm(pieces, desc="test, state carried", mininterval=1, disable=not progress):
         answer = client.predict("step", [piece], state=answer["state"])
         log_p += float(answer["log_probability"][0])
         tokens += int(answer["tokens"][0])
     return log_p, tokens
+
+
+def _pieces(lines, config, max_lines=20):
+    """Yields the lines, ends included, in pieces of at most `max_lines` lines and `max_request_bytes`.
+
+    Only a line above that size is cut; words and subwords before a space, characters anywhere.
+
+    Raises:
+        InputError: a word is above the limit.
+    """
+    limit = config.max_request_bytes
+    piece, count = b"", 0
+    for line in lines:
+        data = f"{line}\n".encode()
+        if count == max_lines or (piece and len(piece) + len(data) > limit):
+            yield piece.decode()
+            piece, count = b"", 0
+        while len(data) > limit:
+            end = limit
+            if config.tokenizer == "char":
+                while data[end] & 0xC0 == 0x80:  # inside a character
+                    end -= 1
+            else:
+                end = data.rfind(b" ", 1, limit + 1)
+            if end < 1:
+                raise InputError(
+                    f"the test text has a word above the limit of a request, {limit} bytes: "
+                    f"{data[:40].decode(errors='ignore')}...; use a larger --max-request-bytes in training"
+                )
+            yield data[:end].decode()
+            data = data[end:]
+        piece, count = piece + data, count + 1
+    if piece:
+        yield piece.decode()
 
 
 def _ngram(vocabulary, config, splits):

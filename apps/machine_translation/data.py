@@ -2,13 +2,16 @@
 
 import itertools
 import pathlib
+import sys
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from shared.data import batching, sources
 from shared.data.splits import TextSplit
 from shared.errors import InputError
+from shared.text.cleaning import clean, is_blank
 from shared.text.vocabulary import END, Vocabulary
 
 from . import embedded
@@ -24,10 +27,13 @@ class Assets(NamedTuple):
 def splits(config):
     """Opens the pairs of each split, {name: `Split`}; an example is (source sentence, translation).
 
+    Pairs with a blank side are left out, and counted in one line on stderr.
+
     Raises:
-        InputError: there is no such source or dataset, or a file is missing, empty or damaged.
+        InputError: there is no such source or dataset, a file is missing, empty or damaged, or more than
+            half of the pairs of a split have a blank side.
     """
-    return sources.open_splits(
+    opened = sources.open_splits(
         config,
         sources.SPLITS,
         embedded=embedded.pairs,
@@ -36,6 +42,30 @@ def splits(config):
             dataset, name, config.languages, config.data_dir
         ),
     )
+    return {name: _without_blank_pairs(split) for name, split in opened.items()}
+
+
+def _without_blank_pairs(split):
+    """Returns a `Split` without the pairs that have nothing to translate, or no translation."""
+    pairs = split[:]
+    blank = np.any([_are_blank(texts) for texts in zip(*pairs, strict=True)], axis=0)
+    if not blank.any():
+        return split
+    count, first = np.count_nonzero(blank), int(np.argmax(blank))
+    report = (
+        f"{split.name}: {count:,} of {len(pairs):,} pairs have a blank side (the first is "
+        f"{split.label(first)})"
+    )
+    if 2 * count > len(pairs):
+        raise InputError(f"{report}, more than half: correct the data")
+    print(f"{report} and are left out", file=sys.stderr)
+    kept = np.flatnonzero(~blank).tolist()
+    return TextSplit(split.name, [pairs[i] for i in kept], [split.label(i) for i in kept])
+
+
+def _are_blank(texts):
+    chunks = [clean(tf.constant(texts[i : i + 10_000]))[0] for i in range(0, len(texts), 10_000)]
+    return np.concatenate([is_blank(text).numpy() for text in chunks])
 
 
 def _read(config, name):

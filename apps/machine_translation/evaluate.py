@@ -21,8 +21,18 @@ from . import data
 from .config import Config
 from .serve import N_BEST
 
-UNSEPARATED = "zh", "ja", "th"  # languages without spaces between words
-BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of sacrebleu; 13a for other languages
+# Languages by their codes of ISO 639-1, -2 and -3, and the usual "cn" and "jp". The Chinese ones:
+CHINESE = set(
+    """
+    zh zho chi cn cdo cjy cmn cnp cpx csp czh czo gan hak hsn lzh ltc mnp nan och wuu yue
+    """.split()  # noqa: SIM905 (a list would be one line each)
+)
+UNSEPARATED = CHINESE | set(  # without spaces between words
+    """
+    ja jpn jp ryu th tha tts nod sou lo lao km khm my mya bur mnw shn khb bo bod tib dz dzo
+    """.split()  # noqa: SIM905
+)
+BLEU_BY_CHARACTER = (UNSEPARATED - CHINESE) | {"ko", "kor"}
 
 
 def evaluate(folder, config, splits, predictions=None):
@@ -87,7 +97,8 @@ def scores(outputs, references, config):
         import sacrebleu
     except ImportError:
         raise InputError("BLEU needs the package sacrebleu: pip install sacrebleu") from None
-    tokenize = BLEU_TOKENIZERS.get(config.languages[1][:2], "13a")
+    target = language_code(config.languages[1])
+    tokenize = "char" if target in BLEU_BY_CHARACTER else "zh" if target in CHINESE else "13a"
     metrics = {
         "bleu": sacrebleu.BLEU(tokenize=tokenize),
         "bleu_lowercase": sacrebleu.BLEU(tokenize=tokenize, lowercase=True),
@@ -101,6 +112,15 @@ def scores(outputs, references, config):
     figures["exact_match"] = round(100 * float(same), 2)
     definitions["exact_match"] = "exact match, %"
     return figures, definitions
+
+
+def language_code(language):
+    """Returns the language of a tag without its script and region: "zh" of "zh-TW", "zho" of "zho_Hans".
+
+    Args:
+        language: one of `config.languages`: a code of ISO 639, perhaps with subtags after "-" or "_".
+    """
+    return re.split("[-_.@]", language)[0].lower()
 
 
 def _nearest(config, train, sentences):
@@ -130,18 +150,21 @@ def _nearest(config, train, sentences):
 def _words(sentence, config):
     """Returns the set of words and punctuation marks, or of characters and character pairs."""
     sentence = sentence.lower()
-    if config.languages[0][:2] in UNSEPARATED:
+    if language_code(config.languages[0]) in UNSEPARATED:
         return {*sentence, *map("".join, itertools.pairwise(sentence))}
     return set(re.findall(r"\w+|[^\w\s]", sentence))
 
 
 def plot_attention(client, sentences, path, count=4):
-    """Draws the attention of the translations of `count` sentences of medium length."""
+    """Draws the attention of the translations of `count` sentences of medium length.
+
+    Sentences that the model does not translate have none.
+    """
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     middle = order[len(order) // 2 :][:count]
     answer = client.predict("align", [sentences[i] for i in middle])
     panels = []
-    for row in range(len(middle)):
+    for row in np.flatnonzero(answer["target_length"]):
         rows, columns = answer["target_length"][row], answer["source_length"][row]
         panels.append(
             (
@@ -150,7 +173,8 @@ def plot_attention(client, sentences, path, count=4):
                 [_token_label(t) for t in answer["source_tokens"][row, :columns]],
             )
         )
-    plots.attention(panels, path)
+    if panels:
+        plots.attention(panels, path)
 
 
 def _token_label(token):

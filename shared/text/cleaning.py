@@ -12,9 +12,11 @@ def clean(inputs, max_bytes=None):
             limit.
 
     Returns:
-        text: string (batch,). Invalid bytes are replaced by U+FFFD; "\r\n" and "\r" become "\n". A refused
-            input becomes "", before any other work, so that it costs the other rows nothing.
-        error: string (batch,), what was wrong with each row; "" if nothing. Line ends are not an error.
+        text: string (batch,). Invalid bytes are replaced by U+FFFD; "\r\n" and "\r" become "\n"; a byte
+            order mark at the start is removed, which is never a part of the text. A refused input becomes
+            "", before any other work, so that it costs the other rows nothing.
+        error: string (batch,), what was wrong with each row; "" if nothing. Line ends and byte order marks
+            are not an error.
 
     Example:
 
@@ -35,6 +37,7 @@ def clean(inputs, max_bytes=None):
         inputs = tf.where(size > max_bytes, "", inputs)
     text = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="replace")
     error = add_error(refused, text != inputs, "invalid UTF-8 was replaced by U+FFFD")
+    text = tf.strings.regex_replace(text, r"^\x{feff}+", "")
     return tf.strings.regex_replace(text, "\r\n?", "\n"), error
 
 

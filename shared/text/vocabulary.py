@@ -109,6 +109,7 @@ class Vocabulary(tf.Module):
             )
         counts = collections.Counter()
         for line in lines:
+            line = line.lstrip("\ufeff")  # as `clean` does
             # bytes.split splits at ASCII white space, as tf.strings.split does; str.split does not.
             counts.update(line.replace("\r", "") if tokenizer == "char" else line.encode().split())
         tokens = {t if tokenizer == "char" else t.decode(): n for t, n in counts.items()}

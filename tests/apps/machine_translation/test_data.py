@@ -102,6 +102,37 @@ def test_tables(tmp_path):
         assert split.digest != reversed_splits[name].digest
 
 
+def test_pairs_with_a_blank_side_are_left_out_and_counted(folder, capsys):
+    """Of every split: nothing can be learned from them, and no score has a meaning for them."""
+    for split in SPLITS:
+        lines = [
+            "one\teins",
+            "\tzwei",
+            "two\tzwei",
+            "three\t \u00a0",
+            "\u200b\t\u200b",
+            "four\tvier",
+            "5\t5",
+        ]
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{split}.tsv").write_text(text, encoding="utf-8")
+    splits = data.splits(config(folder))
+    printed = capsys.readouterr().err.splitlines()
+    for line, (name, split) in zip(printed, splits.items(), strict=True):
+        assert list(split) == [("one", "eins"), ("two", "zwei"), ("four", "vier"), ("5", "5")]
+        path = folder / f"{name}.tsv"
+        assert split.label(1) == f"{path}, line 3"
+        assert line == (
+            f"{name}: 3 of 7 pairs have a blank side (the first is {path}, line 2) and are left out"
+        )
+    with open(folder / "test.tsv", "a", encoding="utf-8") as file:
+        file.write("six\t\nseven\t\n")
+    with pytest.raises(
+        InputError, match=r"test: 5 of 9 pairs .*test\.tsv, line 2\), more than half"
+    ):
+        data.splits(config(folder))
+
+
 def test_a_table_with_one_column_is_named_with_its_line(tmp_path):
     (tmp_path / "train.tsv").write_text("a\tb\nonly one\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"train\.tsv, line 2: 2 columns .* Received: 1"):

@@ -9,7 +9,7 @@ VALID = [
     "no-break\u00a0space, ideographic\u3000space, line\u2028separator, next\x85line",
     " tab\tvertical \x0bfeed \x0c, nul\0byte, two  spaces ",
     "\u6f22\u5b57 e\u0301 \u00e9 \U0001f469\u200d\U0001f467 \U0010ffff",
-    "\ufeffmark first, zero\u200bwidth, \x1cfile \x1dgroup \x1erecord \x1funit",
+    "mark \ufeff within, zero\u200bwidth, \x1cfile \x1dgroup \x1erecord \x1funit",
     "a replaced \ufffd one",
     "",
 ]
@@ -44,6 +44,25 @@ def test_line_ends_are_normalised_without_an_error():
     text, error = clean(tf.constant(["a\r\nb", "a\rb", "a\r\r\nb", "\ufffd", ""]))
     assert strings(text) == ["a\nb", "a\nb", "a\n\nb", "\ufffd", ""]
     assert strings(error) == [""] * 5
+
+
+def test_a_byte_order_mark_at_the_start_is_removed_without_an_error():
+    rows = [
+        "\ufeffa",
+        "\ufeff",
+        "\ufeff\ufeffa\ufeff",
+        "a\ufeff",
+        "\n\ufeffa",
+        " \ufeff",
+        "\ufeff\r\na",
+    ]
+    text, error = clean(tf.constant(rows))
+    expected = ["a", "", "a\ufeff", "a\ufeff", "\n\ufeffa", " \ufeff", "\na"]
+    assert strings(text) == expected
+    assert strings(error) == [""] * len(rows)
+    assert strings(clean(text)[0]) == expected
+    _, error = clean(tf.constant([b"\xef\xbb\xbfa\xff"]))
+    assert strings(error) == ["invalid UTF-8 was replaced by U+FFFD"]
 
 
 def test_add_error_appends_to_earlier_messages():
