@@ -217,7 +217,9 @@ def load(config, splits, assets):
     valid = encode(config, assets.readings, splits["valid"])
     for name, split in splits.items():
         if name != "train":
-            _report_unknown(name, valid if name == "valid" else encode(config, assets.readings, split))
+            _report_unknown(
+                name, valid if name == "valid" else encode(config, assets.readings, split)
+            )
     return (
         _batches(config, assets.dictionary, train, training=True),
         _batches(config, assets.dictionary, valid, training=False)(0),

@@ -2,14 +2,15 @@
 
 import tensorflow as tf
 
-STEP_COST = 8  # cost of a time step of a group, in time steps of a single row
+# The cost of a group is (rows + ROW_COST) (steps + STEP_COST), so that few groups are made.
+ROW_COST, STEP_COST = 16, 16
 
 
 def in_two_groups(function, codes, length, *columns):
     """Calls a function on the short rows and on the long rows of a batch.
 
-    The rows are sorted by length and divided where the padded sizes of both groups have the least sum. If
-    one group has no greater sum, the function is called once.
+    The rows are sorted by length and divided where the costs of both groups have the least sum. If one
+    group has no greater cost, the function is called once.
 
     Args:
         function: a `tf.function` of (codes, length, *columns) that returns a tuple of tensors (batch, ...);
@@ -24,7 +25,7 @@ def in_two_groups(function, codes, length, *columns):
     order = tf.argsort(length, stable=True)
     lengths = tf.pad(tf.gather(length, order), [[1, 0]])  # of the longest of the first k rows
     rows, short = tf.size(length), tf.range(tf.maximum(tf.size(length), 1))
-    cost = lambda k, longest: tf.where(k > 0, (k + STEP_COST) * longest, 0)  # noqa: E731
+    cost = lambda k, steps: tf.where(k > 0, (k + ROW_COST) * (steps + STEP_COST), 0)  # noqa: E731
     costs = cost(short, lengths[: tf.size(short)]) + cost(rows - short, lengths[-1])
     short = tf.argmin(costs, output_type=tf.int32)
 

@@ -16,7 +16,9 @@ from .grouping import in_two_groups
 from .lexicon.dictionary import MAX_WORD_LENGTH
 
 NUM_RECENT = MAX_WORD_LENGTH - 1  # previous syllables that may belong to the same word
-MAX_STATE = 1e4  # greatest value of a cell state that `step` accepts; those of real text are far smaller
+MAX_STATE = (
+    1e4  # greatest value of a cell state that `step` accepts; those of real text are far smaller
+)
 TOP_READINGS = 16  # readings of a syllable, the best of the network, that the trigram scores
 
 
@@ -54,8 +56,12 @@ class Search:
         codes, length = (tf.TensorSpec([None] * rank, tf.int32) for rank in (2, 1))
         state = tf.TensorSpec([None, self.state_size], tf.float32)
         chosen = tf.TensorSpec([None], tf.string)
+        # Not inlined: a group that is empty costs nothing then.
         graph = lambda function, *specs: tf.function(  # noqa: E731
-            function, input_signature=specs, autograph=False
+            function,
+            input_signature=specs,
+            autograph=False,
+            experimental_attributes={"_noinline": True},
         )
         self._convert_group = graph(self._convert, codes, length)
         self._step_group = graph(self._step, codes, length, state, chosen)

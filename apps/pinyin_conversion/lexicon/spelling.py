@@ -79,7 +79,9 @@ MAX_LETTERS = max(map(len, SPELLINGS))
 class Character(NamedTuple):
     """What a character adds to a spelling. The numbers of a letter and of the marks after it are summed."""
 
-    letter: int = 0  # number in `LETTERS`; 0 for a mark or a digit, which belong to the letter before
+    letter: int = (
+        0  # number in `LETTERS`; 0 for a mark or a digit, which belong to the letter before
+    )
     tone: int = 0  # of a tone mark
     tone_marks: int = 0
     diaeresis: int = 0  # the two dots, or the colon of `u:`
@@ -171,14 +173,16 @@ def parse_spelling(spelling):
 
 def _resolve(character):
     """Returns (letter, tone of the mark or 0, digit or None) of a letter and its marks, or None."""
+    marked = character.diaeresis, character.circumflex
     letter = LETTERS[character.letter]
-    if letter == "u" and character.diaeresis == 1:
-        letter = "v"
-    elif letter == "e" and character.circumflex == 1:
-        letter = "\u00ea"
-    elif character.diaeresis or character.circumflex:
-        return None
-    if character.letter == OTHER_LETTER or character.tone_marks > 1 or character.digits > 1:
+    if marked != (0, 0):
+        letter = {("u", 1, 0): "v", ("e", 0, 1): "\u00ea"}.get((letter, *marked))
+    if (
+        letter is None
+        or character.letter == OTHER_LETTER
+        or character.tone_marks > 1
+        or character.digits > 1
+    ):
         return None
     return letter, character.tone, character.digit if character.digits else None
 

@@ -45,7 +45,9 @@ class Syllables(tf.Module):
         self._log_p = tf.Variable(tables["log_p"], trainable=False, name="syllables_log_p")
         self._spans = text_pieces.Spans(readings)
         self.erhua = self._spans.erhua
-        self._er = readings.codes.get("er", 0) // NUM_TONES  # the suffix precedes as this syllable does
+        self._er = (
+            readings.codes.get("er", 0) // NUM_TONES
+        )  # the suffix precedes as this syllable does
 
     @classmethod
     def build(cls, sentences, readings, path):
@@ -285,9 +287,10 @@ class Syllables(tf.Module):
 
 def _first(codes):
     """Returns the first code of each row of a ragged tensor (rows, syllables); 0 of an empty row."""
-    return tf.gather(tf.pad(codes.values, [[0, 1]]), tf.where(
-        codes.row_lengths() > 0, codes.row_starts(), tf.size(codes.values, tf.int64)
-    ))
+    return tf.gather(
+        tf.pad(codes.values, [[0, 1]]),
+        tf.where(codes.row_lengths() > 0, codes.row_starts(), tf.size(codes.values, tf.int64)),
+    )
 
 
 def _select(condition, x, y):

@@ -148,7 +148,8 @@ def test_erhua_is_chosen_only_where_nothing_else_is_possible(segment):
 
 
 def test_the_suffix_of_erhua_follows_a_syllable(segment, assets):
-    assert segment("hua1 r5", "hua1'r", "r5 hua", "hello r", "hua, r", "hua r r", "hua\nr") == [
+    texts = ["hua1 r5", "hua1'r", "r5 hua", "hello r", "hua, r", "hua r r", "hua\nr"]
+    assert segment(*texts) == [
         ["hua1", " ", "r"],
         ["hua1", "'", "r"],
         ["r5", " ", "hua"],
@@ -157,10 +158,16 @@ def test_the_suffix_of_erhua_follows_a_syllable(segment, assets):
         ["hua", " ", "r", " ", "r"],
         ["hua", "\n", "r"],
     ]
-    syllables, texts = assets.syllables, tf.constant(["r", " r5 ma", ", r", "r r"])
-    for continued, lengths in ((True, [[0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 0], [0, 1, 0, 0, 0]]),
-                               (False, [[0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0], [0, 0, 0, 0, 0]])):
-        _, _, codes, *_ = syllables.segment(texts, tf.fill([4], continued))
+
+
+def test_the_suffix_of_erhua_may_be_typed_alone(assets):
+    texts = ["r", " r5 ma", ", r", "r r"]
+    graph = tf.function(assets.syllables.segment, autograph=False)
+    for continued, lengths in (
+        (True, [[0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 0], [0, 1, 0, 0, 0]]),
+        (False, [[0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0], [0, 0, 0, 0, 0]]),
+    ):
+        _, _, codes, *_ = graph(tf.constant(texts), tf.fill([4], continued))
         assert codes.row_lengths(2).to_list() == lengths
 
 
