@@ -1,8 +1,8 @@
 """The syllables of Mandarin, and every way to write them.
 
-A syllable is written in the letters a to z, v for \u00fc, and \u00ea: `lv`. Other forms of it are `l\u00fc`, `lu:`,
-`L\u01d4`, `lv4` and so on. `parse_spelling` reads them in Python; `lexicon/syllables.py` reads them in the graph
-with the same tables, `character_table` and `SPELLINGS`.
+A syllable is written in the letters a to z, v for \u00fc, and \u00ea: `lv`. Other forms of it are `l\u00fc`,
+`lu:`, `L\u01da`, `lv4` and so on. `parse_spelling` reads them in Python; `pieces.Spans` reads them in the
+graph with the same tables, `character_table` and `SPELLINGS`.
 """
 
 import functools
@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# By initial. Beside the usual syllables: interjections (hm, hng, m, n, ng, \u00ea, lo, yo), spoken forms (dei,
-# eng, shei, zei, zhei), dialect (bia, cei, den, fiao, kei, nia, nou, rua, tei, wong), old readings (yai).
+# By initial. Beside the usual syllables: interjections (hm, hng, m, n, ng, \u00ea, lo, yo), spoken forms
+# (dei, shei, zhei), rare and dialect readings (bia, cei, den, fiao, kei, nia, rua, tei, wong), an old
+# reading (yai).
 TABLE = """
     a ai an ang ao e ei en eng er o ou \u00ea m n ng hm hng
     ba bai ban bang bao bei ben beng bi bia bian biang biao bie bin bing bo bong bu

@@ -130,7 +130,7 @@ def answers(toned, ask):
 
 @pytest.mark.parametrize("number", range(len(FORMS)), ids=lambda i: FORMS[i][0])
 def test_form(answers, number, assets):
-    text, syllables, expected = FORMS[number]
+    _, syllables, expected = FORMS[number]
     segment = answers["segment"]
     found = [s for s in segment["syllables"][number] if s]
     assert " ".join(found) == syllables

@@ -37,7 +37,7 @@ def test_text_without_much_chinese_is_refused(capsys):
     assert annotate.sentences(["很好。", "abc 123", "”。，"], "lines") == [("hen3 hao3", "很好")]
     assert "lines: 1 of 2 sentences are left out" in capsys.readouterr().err
     with pytest.raises(
-        InputError, match="lines: 2 of 3 sentences .* most of the text must be Chinese"
+        InputError, match=r"lines: 2 of 3 sentences .* most of the text must be Chinese"
     ):
         annotate.sentences(["很好。", "abc. def? ghi", "”。"], "lines")
 
