@@ -1,12 +1,15 @@
 """After a power cut the newest files can be short: what is mended, and what is named."""
 
+import errno
+import os
+
 import keras
 import numpy as np
 import pytest
 
 from shared.errors import InputError
 from shared.files import read_json
-from shared.training import runs
+from shared.training import checkpoints, runs
 from shared.training.checkpoints import Checkpoints, numbers
 
 
@@ -232,3 +235,26 @@ def test_a_folder_with_wildcards(toy, tmp_path, name, capsys):
     run.write_metrics(test={"value": 1.0})
     assert runs.load(folder).best_model().count_params() == 8
     assert toy.digest(tmp_path / "runs2") == before
+
+
+# --- A full disk ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [checkpoints, runs], ids=["checkpoint", "best.keras"])
+def test_a_full_disk_leaves_nothing_half_written(toy, unfinished, resume, monkeypatch, module):
+    def full(partial, path):
+        assert partial.exists()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = toy.digest(unfinished)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "replace", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            resume()
+    after = toy.digest(unfinished)
+    assert [name for name in after if "partial" in name] == []
+    assert after["best.keras"] == before["best.keras"]
+    if module is checkpoints:
+        names = [name for name in before if name.startswith("checkpoints/")]
+        assert {name: after.get(name) for name in names} == {name: before[name] for name in names}
+    assert resume()[1].startswith(f"resuming {unfinished} at epoch")
