@@ -29,10 +29,10 @@ def build(config, assets):
         logits, float32 under a mixed dtype policy too. batch must be `config.batch_size`.
 
     Raises:
-        InputError: `sampled_softmax` is negative, or not below the size of the vocabulary.
+        InputError: `sampled_softmax` is not below the size of the vocabulary.
     """
     vocabulary_size = assets.vocabulary.size
-    if not 0 <= config.sampled_softmax < vocabulary_size:
+    if config.sampled_softmax >= vocabulary_size:
         raise InputError(
             f"--sampled-softmax must be from 0 (full softmax) to {vocabulary_size - 1}, below the size of "
             f"the vocabulary. Received: {config.sampled_softmax}"
