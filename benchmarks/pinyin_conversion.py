@@ -1,4 +1,5 @@
-"""Measures the speed of pinyin models: of sentences, alone and in batches, and of single syllables.
+"""Measures the speed of pinyin models: of sentences, alone and in batches, and of single syllables; and
+what a long row costs the others of its batch.
 
     python -m benchmarks.pinyin_conversion                    # the exported preset `default`
     python -m benchmarks.pinyin_conversion --data-dir DIR --model FOLDER ...
@@ -25,6 +26,7 @@ from shared.training.provenance import hardware, versions
 from . import _timing
 
 ROUNDS, SENTENCES, BATCH_SIZE, TYPED_SENTENCES = 5, 512, 64, 64
+SHORT_ROWS, REFUSED_CHARACTERS = 31, 100_000
 
 
 def single_requests(client, inputs):
@@ -62,6 +64,34 @@ def typed_syllables(client, texts):
     return times
 
 
+def long_rows(client, texts, limit, rounds):
+    """Times `SHORT_ROWS` sentences alone, and beside one row that is long or refused.
+
+    Args:
+        client: a `SavedModelClient`.
+        texts: sentences without spaces.
+        limit: `max_request_bytes` of the model.
+        rounds: number of rounds, whose median is taken.
+
+    Returns:
+        {name of the request: milliseconds}.
+    """
+    short = (texts * SHORT_ROWS)[:SHORT_ROWS]
+    letters = "".join(texts)
+    letters *= 1 + REFUSED_CHARACTERS // len(letters)
+    requests = {
+        "short rows": short,
+        "and a refused row": [*short, letters[:REFUSED_CHARACTERS]],
+        "the longest row": [letters[:limit]],
+        "short rows and the longest": [*short, letters[:limit]],
+    }
+    calls = {
+        name: lambda rows=rows: client.predict("serving_default", rows)
+        for name, rows in requests.items()
+    }
+    return _timing.medians(calls, rounds)
+
+
 def measure(options):
     """Returns the result of each model in `--model`."""
     return {
@@ -95,6 +125,7 @@ def measure_one(folder, options):
         "beam_width": config.beam_width,
         "milliseconds": {name: np.percentile(t, [50, 90]).tolist() for name, t in times.items()},
         "sentences_per_second": rates,
+        "long_rows": long_rows(client, unseparated, config.max_request_bytes, rounds),
     }
 
 
@@ -129,7 +160,24 @@ def tables(measured):
             rows.append((title, model["beam_width"], name, *ms, rates.get(name, "")))
     first = measured["models"][0]
     note = f"\n{first['sentences']} test sentences with {first['syllables']:.1f} syllables on average.\n"
-    return {"pinyin_conversion": results.table(names, rows) + note}
+    return {"pinyin_conversion": results.table(names, rows) + note + _long_rows_table(measured)}
+
+
+def _long_rows_table(measured):
+    """Returns the table of `long_rows`; "" for results that were recorded without it."""
+    models = [model for model in measured["models"] if "long_rows" in model]
+    if not models:
+        return ""
+    names = [*models[0]["long_rows"]]
+    rows = [
+        (f"`{model['preset']}`", *(f"{model['long_rows'][name]:.0f}" for name in names))
+        for model in models
+    ]
+    note = (
+        f"\nMilliseconds of a request with {SHORT_ROWS} short rows, and beside them a row of "
+        f"{REFUSED_CHARACTERS:,} characters, which is refused, or one of `max_request_bytes`:\n\n"
+    )
+    return note + results.table(["model", *names], rows)
 
 
 if __name__ == "__main__":

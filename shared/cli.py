@@ -3,13 +3,16 @@
 import dataclasses
 import pathlib
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 import tyro
 
 from shared.errors import InputError
+from shared.settings import NonNegativeFloat, check_ranges
+
+DTypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +22,33 @@ class Options:
     run: pathlib.Path | None = None  # folder of the run [default: runs/<app>/<preset>]
     init_from: pathlib.Path | None = None  # run whose weights and assets initialise the model
     dry_run: bool = False  # build everything, train one step, write nothing
-    checkpoint_seconds: float = 60.0  # minimum time between two checkpoints
+    checkpoint_seconds: NonNegativeFloat = 60.0  # minimum time between two checkpoints
+    dtype_policy: DTypePolicy | None = None  # precision [default: that of keras.json, float32]
     deterministic: bool = False  # bitwise reproducible on one machine; slightly slower
     quiet: bool = False  # no progress bar
+
+    def __post_init__(self):
+        check_ranges(self)
+
+    def set_dtype_policy(self):
+        """Sets the dtype policy of Keras, with which layers are built after it.
+
+        Raises:
+            InputError: keras.json, or code before this, sets another policy or another `floatx`; weights
+                and the tensors of an exported model are float32.
+        """
+        policies = get_args(DTypePolicy)
+        policy = self.dtype_policy or keras.config.dtype_policy().name
+        for name, value, allowed in (
+            ("floatx", keras.config.floatx(), ("float32",)),
+            ("dtype policy", policy, policies),
+        ):
+            if value not in allowed:
+                raise InputError(
+                    f"the {name} of Keras must be {' or '.join(allowed)}; mend keras.json, or the code that "
+                    f"sets it. Received: {value}"
+                )
+        keras.config.set_dtype_policy(policy)
 
     def seed(self, seed):
         """Seeds Python, NumPy and TensorFlow, and applies --deterministic; call it before building."""

@@ -10,6 +10,7 @@ import tyro
 from shared import cli, results
 from shared.data.splits import digests
 from shared.serving import export
+from shared.settings import check_ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Options:
     folder: Annotated[pathlib.Path, tyro.conf.Positional]  # saved_models/<name>, or a version in it
     data_dir: tuple[str, ...] = ()  # folders with the data, if the model was trained from files
     record: bool = False  # write the result to results/<preset>.json of this app
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 def start(package, config_class, open_splits, argv=None, options_class=Options):

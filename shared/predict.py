@@ -6,6 +6,7 @@ import glob
 import gzip
 import itertools
 import json
+import math
 import os
 import sys
 import zlib
@@ -22,11 +23,14 @@ from shared.serving.tensors import each, to_bytes, to_column
 HELP = """\
 inputs:
   "some text"  one input. "@@name" is the text "@name". Write -- before texts that begin with -
-  @file.txt    each line is one input: .txt, .tsv, .jsonl or no suffix. Lines end at \\n only;
-               invalid UTF-8 is sent unchanged
-  @photo.jpg   any other suffix: the whole file is one input
-  @folder      all files of the folder, sorted by name, without hidden files, text files and
-               subfolders
+  @file.txt    each line is one input. Lines end at \\n or \\r\\n; a byte order mark at the start
+               is removed; invalid UTF-8 is sent unchanged
+  @photo.jpg   the whole file is one input: .aac .aif .aiff .au .avi .avif .bmp .flac .gif .heic
+               .jpeg .jpg .m4a .mid .midi .mkv .mov .mp3 .mp4 .npy .npz .ogg .opus .pdf .png
+               .tif .tiff .wav .webm .webp .wma; with another suffix than these, .txt, .tsv and
+               .jsonl, such as .en or .raw, if its first 8,000 bytes contain a zero byte
+  @folder      all files of the folder that are whole inputs, sorted by name, without hidden files
+               and subfolders
   "@*.jpg"     all files that match, sorted by name; ** matches folders at any depth
   - or @-      each line of standard input
   Files that end in .gz are decompressed. Files are read batch by batch.
@@ -35,11 +39,20 @@ answers:
                printed as the two characters \\n, unless there is one input only and it is a text
                or a whole file. Without `outputs`: all other outputs, separated by tabs.
                Messages in `error` are printed to stderr
-  jsonl        one JSON object per input: the input (of a whole file, its path) and all outputs
+  jsonl        one JSON object per input: the input (of a whole file, its path) and all outputs;
+               null for NaN and infinity
   Outputs named *_bytes are written to OUT_DIR/<row>.mid, .wav, .png or .<name>.bin.
 exit status: 0; 1 if `error` has a message for a row; 2 if an input was not answered.
 """
+# fmt: off
+MEDIA_SUFFIXES = {
+    ".aac", ".aif", ".aiff", ".au", ".avi", ".avif", ".bmp", ".flac", ".gif", ".heic", ".jpeg", ".jpg",
+    ".m4a", ".mid", ".midi", ".mkv", ".mov", ".mp3", ".mp4", ".npy", ".npz", ".ogg", ".opus", ".pdf",
+    ".png", ".tif", ".tiff", ".wav", ".webm", ".webp", ".wma",
+}
+# fmt: on
 TEXT_SUFFIXES = {"", ".txt", ".tsv", ".jsonl"}
+BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
 BINARY_SUFFIXES = {"midi_bytes": "mid", "wav_bytes": "wav", "png_bytes": "png"}
 
 
@@ -74,13 +87,12 @@ def _paths(arg):
     name = arg.removeprefix("@")
     try:
         if os.path.isdir(name):
-            files = [n for n in os.listdir(name) if not n.startswith(".") and not _is_text_file(n)]
-            paths = [os.path.join(name, file) for file in sorted(files)]
+            files = sorted(file for file in os.listdir(name) if not file.startswith("."))
+            paths = [os.path.join(name, file) for file in files]
+            paths = [p for p in paths if os.path.isfile(p) and not _is_text_file(p)]
             missing = "the folder has no files other than text files, which are given one by one"
         elif glob.has_magic(name) and not os.path.lexists(name):
-            folder, pattern = os.path.split(name)
-            folder = glob.escape(folder) if os.path.isdir(folder) else folder
-            paths = sorted(glob.glob(os.path.join(folder, pattern), recursive=True))
+            paths = sorted(glob.glob(_escape_folders(name), recursive=True))
             missing = "no file matches"
         else:
             os.stat(name)
@@ -93,8 +105,39 @@ def _paths(arg):
     return paths
 
 
-def _is_text_file(name):
-    return Path(name.lower().removesuffix(".gz")).suffix in TEXT_SUFFIXES
+def _escape_folders(pattern):
+    """Escapes the first folders of a pattern, if they exist under these names."""
+    folder = os.path.dirname(pattern)
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return glob.escape(folder) + pattern[len(folder) :]
+
+
+def _is_text_file(path):
+    """Returns whether each line of a file is an input; otherwise, the whole file is one."""
+    suffix = Path(path.lower().removesuffix(".gz")).suffix
+    if suffix in TEXT_SUFFIXES or suffix in MEDIA_SUFFIXES or not os.path.isfile(path):
+        return suffix not in MEDIA_SUFFIXES  # a pipe could not be read twice
+    try:
+        with _open(path) as file:
+            return b"\0" not in file.read(8000)
+    except (EOFError, OSError, zlib.error):  # reported when it is read
+        return False
+
+
+def _open(path):
+    """Opens a file, or the content of a .gz file, for reading bytes."""
+    return (gzip.open if path.lower().endswith(".gz") else open)(path, "rb")
+
+
+def _lines(file):
+    """Yields the lines of a binary file without their ends, as `shared.data.sources.read_lines` does."""
+    for number, line in enumerate(file):
+        if number == 0 and line.startswith(BOM):
+            line = line.removeprefix(BOM)
+            if not line:  # nothing follows
+                return
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _read(sources):
@@ -107,13 +150,12 @@ def _read(sources):
             with contextlib.ExitStack() as stack:
                 file = sys.stdin.buffer
                 if value != "-":
-                    opener = gzip.open if value.lower().endswith(".gz") else open
-                    file = stack.enter_context(opener(value, "rb"))
+                    file = stack.enter_context(_open(value))
                 if kind == "file":
                     yield file.read(), os.fsencode(value).decode("utf-8", "replace")
                     continue
-                for line in file:
-                    yield line.removesuffix(b"\n"), None
+                for line in _lines(file):
+                    yield line, None
         except (EOFError, OSError, zlib.error) as error:
             raise PredictError(f"@{value}: {getattr(error, 'strerror', 0) or error}") from error
 
@@ -127,8 +169,11 @@ def _to_json(name, column, first_row, folder):
             if data:  # empty for rows with an error
                 row = "-".join(str(i) for i in (first_row + index[0], *index[1:]))
                 path = folder / f"{row}.{suffix}"
-                partial_path(path).write_bytes(data)
-                os.replace(partial_path(path), path)
+                try:
+                    partial_path(path).write_bytes(data)
+                    os.replace(partial_path(path), path)
+                except OSError as error:
+                    raise PredictError(f"{path}: {error.strerror}") from error
                 paths[index] = str(path)
         return paths.tolist()
     if column.dtype == object:
@@ -136,6 +181,15 @@ def _to_json(name, column, first_row, folder):
     if column.dtype.kind == "f":  # as text first: 0.1 instead of float(float32), 0.10000000149
         return column.astype("U").astype("f8").tolist()
     return column.tolist()
+
+
+def _finite(value):
+    """Replaces NaN and infinity, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_text(row):
@@ -180,7 +234,7 @@ def _run(args, sources, bar):
             status |= bool(row.get("error"))
             if args.format == "jsonl":
                 row = {"input": path or data.decode("utf-8", "replace"), **row}
-                lines.append(json.dumps(row, ensure_ascii=False))
+                lines.append(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False))
                 continue
             line, messages = _to_text(row)
             for message in messages:
@@ -192,6 +246,11 @@ def _run(args, sources, bar):
     if not done:
         raise PredictError("no inputs: give a text, a @file that is not empty, a @folder or -")
     return status
+
+
+def _discard_stdout():
+    """Discards what is still buffered: Python would write it at its end, and fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -221,14 +280,16 @@ def main(argv: list[str] | None = None) -> int:
         with tqdm.tqdm(total=total, unit=" rows", disable=not show) as bar:
             return _run(args, sources, bar)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 141
     except KeyboardInterrupt:
         return 130
     except PredictError as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
+        message = f"{error.filename or 'stdout'}: {error.strerror}"
+        if not error.filename:  # a full disk
+            _discard_stdout()
     print(f"predict: {message}", file=sys.stderr)
     return 2
 

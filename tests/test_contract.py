@@ -24,6 +24,7 @@ from shared import cli, results, settings
 from shared.errors import InputError
 from shared.serving import export
 from shared.serving.clients import SavedModelClient
+from shared.serving.tensors import no_rows, to_bytes
 from shared.training import runs
 
 ROOT = Path(__file__).parents[1]
@@ -222,45 +223,164 @@ def test_strings_in_strings_out(client):
     assert outputs["error"].dtype == "string"
 
 
-def test_an_answer_depends_on_its_row_alone(server, client):
-    """A batch equals its rows, an empty batch works, and the same request has the same answer."""
-    for signature, request in server.sample_requests().items():
-        request = dict(request)
-        texts = request.pop("inputs")
-        batch = client.predict(signature, list(texts), **request)
-        again = client.predict(signature, list(texts), **request)
-        empty = client.predict(signature, [], **{name: v[:0] for name, v in request.items()})
-        for name, column in batch.items():
-            assert len(column) == len(texts)
-            assert len(empty[name]) == 0
+# ---- Any row -------------------------------------------------------------------------------------
+
+BLANK = ["", " ", "\n", "\t\r\n", "\u00a0", "\u3000", "\u200b", "\ufeff", "\ufe0f\u200d"]
+OTHER = [
+    "\U0001f600",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "a\U0001f600",
+    "\u0301",
+    "1",
+    b"\xff",
+]
+
+
+@pytest.fixture(scope="session")
+def requests(server, splits):
+    """A request for each signature, {input: array}: rows of no token, of one, and of mixed lengths.
+
+    The other inputs are those of the sample requests, repeated.
+    """
+    rows = [*BLANK, *OTHER]
+    for example in splits["test"][:3]:
+        text = to_bytes(example if isinstance(example, str | bytes) else example[0])
+        words = text.split()
+        rows += [text[:1], *words[:3], b" ".join(words[:2]), text]
+    requests = {}
+    for signature, sample in server.sample_requests().items():
+        inputs = np.array([*map(to_bytes, rows), *sample["inputs"]], object)
+        places = np.arange(len(inputs)) % len(sample["inputs"])
+        requests[signature] = {name: value[places] for name, value in sample.items()}
+        requests[signature]["inputs"] = inputs
+    return requests
+
+
+def ask(client, signature, request, rows=slice(None)):
+    """Sends some rows of a request."""
+    request = {name: value[rows] for name, value in request.items()}
+    return client.predict(signature, list(request.pop("inputs")), **request)
+
+
+@pytest.fixture(scope="session")
+def answers(client, requests):
+    """The answer to each of the `requests`, all rows together."""
+    return {name: ask(client, name, request) for name, request in requests.items()}
+
+
+def test_an_answer_depends_on_its_row_alone(client, requests, answers):
+    """A batch equals its rows, and the same request has the same answer."""
+    for signature, request in requests.items():
+        again = ask(client, signature, request)
+        for name, column in answers[signature].items():
+            assert len(column) == len(request["inputs"])
             np.testing.assert_array_equal(column, again[name])
-        for i, text in enumerate(texts):
-            single = client.predict(
-                signature, [text], **{n: v[i : i + 1] for n, v in request.items()}
+        for row in range(len(request["inputs"])):
+            alone = ask(client, signature, request, slice(row, row + 1))
+            assert_same_rows(signature, answers[signature], alone, [row], request["inputs"][row])
+
+
+def assert_same_rows(signature, batch, part, rows, message=""):
+    """Asserts that `part` has the given rows of `batch`, apart from padding."""
+    for name, column in batch.items():
+        expected, column = column[rows], padded(part[name], column.shape[1:])
+        if column.dtype == object:
+            assert column.tolist() == expected.tolist(), (signature, name, message)
+        else:
+            np.testing.assert_allclose(
+                column, expected, rtol=1e-4, atol=1e-4, err_msg=f"{signature} {name} {message}"
             )
-            for name, column in batch.items():
-                alone, row = padded(single[name], column.shape[1:]), column[i : i + 1]
-                if column.dtype == object:
-                    assert alone.tolist() == row.tolist(), (signature, name)
-                else:
-                    np.testing.assert_allclose(alone, row, rtol=1e-4, atol=1e-4)
 
 
 def padded(array, shape):
-    """Pads a single row to the shape that it has in a batch, with 0 or an empty string."""
+    """Pads the rows to the shape that they have in a batch, with 0 or an empty string."""
     widths = [(0, n - m) for n, m in zip(shape, array.shape[1:], strict=True)]
     padding = b"" if array.dtype == object else 0
     return np.pad(array, [(0, 0), *widths], constant_values=padding)
 
 
-def test_outputs_are_utf8_unless_named_bytes(server, client):
-    for signature, request in server.sample_requests().items():
-        request = dict(request)
-        answer = client.predict(signature, list(request.pop("inputs")), **request)
+def test_an_empty_batch(client, requests, answers):
+    """It works, and the client of a server, which answers it itself, has the same types and known sizes."""
+    for signature, request in requests.items():
+        empty = ask(client, signature, request, slice(0))
+        for name, tensor in client.signatures[signature][1].items():
+            expected = no_rows(tensor)
+            assert empty[name].dtype == expected.dtype == answers[signature][name].dtype
+            assert empty[name].ndim == expected.ndim
+            for size, known in zip(empty[name].shape, (0, *tensor.shape[1:]), strict=True):
+                assert known in (None, size), (signature, name)
+
+
+def test_no_number_is_nan_or_infinite(client, requests, answers):
+    for signature, request in requests.items():
+        assert_finite(signature, answers[signature])
+        for name, value in request.items():
+            if value.dtype.kind == "f" and value.ndim == 1:  # a parameter of the caller
+                extremes = np.array([np.nan, np.inf, -np.inf, -1.0, 0.0, 3e38], value.dtype)
+                changed = {key: column[-len(extremes) :] for key, column in request.items()}
+                answer = ask(client, signature, {**changed, name: extremes})
+                assert_finite((signature, name), answer)
+
+
+def assert_finite(signature, answer):
+    for name, column in answer.items():
+        if column.dtype.kind == "f":
+            bad = np.unique(np.argwhere(~np.isfinite(column))[:, 0]).tolist()
+            assert bad == [], (signature, name)
+
+
+def test_outputs_are_utf8_unless_named_bytes(answers):
+    for answer in answers.values():
         for name, column in answer.items():
             if column.dtype == object and not name.endswith("_bytes"):
                 for value in column.ravel():
                     value.decode("utf-8")
+
+
+def test_several_texts_of_a_row_are_distinct_and_counted(answers):
+    for signature, answer in answers.items():
+        if answer["outputs"].ndim == 1:
+            continue
+        assert answer["count"].shape == answer["outputs"].shape[:1], signature
+        for row, (texts, count) in enumerate(zip(answer["outputs"], answer["count"], strict=True)):
+            texts = texts.tolist()
+            assert len(set(texts[:count])) == count, (signature, texts)
+            assert set(texts[count:]) <= {b""}, (signature, texts)
+            for name, column in answer.items():
+                if column.dtype.kind == "f" and column.shape == answer["outputs"].shape:
+                    assert not column[row, count:].any(), (signature, name)
+
+
+def test_blank_input_is_an_error(app, requests, answers):
+    """Except where the Server has `accepts_blank`, and where a state is continued."""
+    for signature, answer in answers.items():
+        if getattr(app.serve.Server, "accepts_blank", False) or "state" in answer:
+            continue
+        for row, text in enumerate(requests[signature]["inputs"]):
+            if text.decode("utf-8", "replace") in BLANK:
+                assert not answer["outputs"][row : row + 1].any(), (signature, text)
+                assert answer["error"][row], (signature, text)
+
+
+def test_a_row_that_is_too_large_is_refused_and_changes_no_other(app, client, requests, answers):
+    """It has no share in the sizes to which the others are padded, and so in their time and memory."""
+    limit = app.config.TINY.max_request_bytes
+    for signature, request in requests.items():
+        middle = len(request["inputs"]) // 2
+        longer = {name: np.insert(v, middle, v[0], axis=0) for name, v in request.items()}
+        longer["inputs"][middle] = b"a" * (limit + 1)
+        answer = ask(client, signature, longer)
+        others = np.delete(np.arange(len(longer["inputs"])), middle)
+        for name, column in answer.items():
+            assert column.shape[1:] == answers[signature][name].shape[1:], (signature, name)
+            refused = column[middle : middle + 1]
+            if name == "error":
+                expected = f"{limit + 1} bytes: refused, because max_request_bytes is {limit}"
+                assert refused.tolist() == [expected.encode()]
+            elif name != "state":
+                assert not refused.any(), (signature, name, refused)
+        kept = {name: column[others] for name, column in answer.items()}
+        assert_same_rows(signature, answers[signature], kept, np.arange(len(others)))
 
 
 def test_exports_can_be_chained(trained):

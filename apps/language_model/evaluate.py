@@ -13,6 +13,7 @@ from shared import evaluation
 from shared.errors import InputError, reported
 from shared.files import write_jsonl
 from shared.serving.clients import SavedModelClient
+from shared.settings import NonNegative
 from shared.text.ngram import KneserNey
 from shared.text.vocabulary import END, Vocabulary
 
@@ -24,6 +25,7 @@ METRIC = {
     "char": "bits per character, line ends counted, state carried over the whole text",
 }
 METRIC["subword"] = METRIC["word"]
+ORDERS = {"word": range(2, 7), "char": range(2, 13), "subword": range(2, 7)}  # of the baseline
 
 
 def evaluate(folder, config, splits, predictions=None):
@@ -132,8 +134,9 @@ def _pieces(lines, config, max_lines=20):
 def _ngram(vocabulary, config, splits):
     """Scores the test text with an interpolated modified Kneser-Ney n-gram, the baseline.
 
-    The order is the best one on the validation text. For words and subwords, each line is scored by
-    itself, as in the literature; for characters, line ends are part of the context, as for the model.
+    The order is the one of `ORDERS` that is best on the validation text. For words and subwords, each line is
+    scored by itself, as in the literature; for characters, line ends are part of the context, as for the
+    model.
 
     Returns:
         the name of the baseline, and the log-probability of the test text.
@@ -141,12 +144,11 @@ def _ngram(vocabulary, config, splits):
     ids = {name: data.encode(vocabulary, split) for name, split in splits.items()}
     end_id = None if config.tokenizer == "char" else END
     best = (-np.inf,)
-    for order in range(2, 13 if config.tokenizer == "char" else 7):
+    for order in ORDERS[config.tokenizer]:
         model = KneserNey.fit(ids["train"], order, vocabulary.size, end_id)
         valid = model.log_prob(ids["valid"]).sum()
-        if valid <= best[0]:
-            break
-        best = valid, order, float(model.log_prob(ids["test"]).sum())
+        if valid > best[0]:
+            best = valid, order, float(model.log_prob(ids["test"]).sum())
     return f"modified Kneser-Ney {best[1]}-gram", best[2]
 
 
@@ -154,7 +156,9 @@ def _ngram(vocabulary, config, splits):
 class Options(evaluation.Options):
     """Evaluate an exported model on the test text."""
 
-    cache: int = 0  # also give the perplexity with a neural cache of this many tokens; 0: no cache
+    cache: NonNegative = (
+        0  # also give the perplexity with a neural cache of this many tokens; 0: none
+    )
 
 
 @reported

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from shared.errors import InputError
+from shared.layers.checks import checked_rows
 from shared.layers.recurrent import RecurrentStack
 from shared.layers.seeds import derive_seeds
 from shared.layers.tied_embedding import TiedEmbedding
@@ -25,7 +26,7 @@ def build(config, assets):
 
     Returns:
         An uncompiled `LanguageModel` from {"tokens": int32 (batch, time), "carry": float32 (batch,)} to the
-        logits, where batch is `config.batch_size`.
+        logits, float32 under a mixed dtype policy too. batch must be `config.batch_size`.
 
     Raises:
         InputError: `sampled_softmax` is negative, or not below the size of the vocabulary.
@@ -99,7 +100,8 @@ class LanguageModel(keras.Model):
         if not (training and embedding.num_sampled):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         losses = embedding.sampled_loss(y_pred, y)
-        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
+        ones = tf.ones_like(losses)
+        weights = ones if sample_weight is None else tf.cast(sample_weight, losses.dtype)
         return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -132,6 +134,10 @@ class CarryingStack(RecurrentStack):
 
     Returns:
         With `carry`, y, (batch, time, units); without, see `RecurrentStack`.
+
+    Raises:
+        ValueError: `x` or `carry` does not have `batch_size` rows. If the number is only known when the graph
+            runs, an InvalidArgumentError is raised instead.
     """
 
     def __init__(self, *args, batch_size, **kwargs):
@@ -155,12 +161,22 @@ class CarryingStack(RecurrentStack):
         """Reads a window of each row; see the class."""
         if carry is None:
             return super().call(x, initial_state, mask, training)
-        factor = tf.cast(carry, self.compute_dtype)[:, tf.newaxis]
+        x, carry = self._checked(x), self._checked(tf.cast(carry, self.compute_dtype))
+        factor = carry[:, tf.newaxis]
         initial_state = [tf.cast(s, self.compute_dtype) * factor for s in self.carried_states]
         y, states = super().call(x, initial_state, mask, training)
         for carried, state in zip(self.carried_states, states, strict=True):
             carried.assign(state)
         return y
+
+    def _checked(self, tensor):
+        """Returns a tensor (batch, ...) that has `batch_size` rows."""
+        return checked_rows(
+            tensor,
+            self.batch_size,
+            f"With `carry`, a batch must have the {self.batch_size} rows of the carried states "
+            "(`batch_size`).",
+        )
 
     def compute_output_spec(self, x, carry=None, **kwargs):
         """Returns the output shapes for the functional API."""

@@ -48,6 +48,8 @@ class Server(tf.Module):
         assets: `data.Assets`.
     """
 
+    accepts_blank = True  # an empty prompt is valid
+
     def __init__(self, model, config, assets):
         super().__init__()
         self.vocabulary = assets.vocabulary

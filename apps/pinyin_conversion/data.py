@@ -1,6 +1,7 @@
 """From sentences with pinyin to batches of similar length."""
 
 import pathlib
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from shared.text.ngram_table import TrigramTable
 from . import embedded
 from .lexicon import annotate
 from .lexicon.dictionary import Dictionary
-from .lexicon.readings import NUM_TONES, Readings, known_syllables, spellings
+from .lexicon.readings import NUM_TONES, Readings, known_syllables
+from .lexicon.spelling import TONE_DIGITS, canonical_pinyin
 from .lexicon.syllables import Syllables
 
 
@@ -46,10 +48,13 @@ def splits(config):
     """Opens the pairs of train, valid, test and the extra test sets, {name: `PinyinSplit`}.
 
     A train.txt is used beside a train.tsv, without the sentences that are in train.tsv or another split.
+    The syllables of a .tsv may be written in any way that `spelling.parse_spelling` reads; those of the
+    pairs are written in one form, such as "lv4". What is left out is reported on stderr.
 
     Raises:
         InputError: there is no such source or dataset; a file is missing, empty or damaged; a pair has
-            not as many syllables as characters, or something that is not a syllable.
+            not as many syllables as characters, or something that is not a syllable; or most of a split
+            would be left out.
     """
     if config.extra_tests and config.source != "files":
         raise InputError(f"--extra-tests needs --source files. Received: {config.source!r}")
@@ -83,16 +88,14 @@ def _files(config, name):
     pairs, labels, groups = [], [], []
     if tables:
         group_columns = [] if config.group_column is None else [config.group_column]
-        rows, labels = sources.read_columns(tables, (*config.columns, *group_columns))
-        labels = [labels[i] for i in range(len(rows))]
-        for (pinyin, text, *group), label in zip(rows, labels, strict=True):
-            if len(pinyin.split()) != len(text):
-                raise InputError(
-                    f"{label}: {len(pinyin.split())} syllables for {len(text)} characters; "
-                    "--columns gives the columns of pinyin and text"
-                )
-            pairs.append((pinyin, text))
+        rows, row_labels = sources.read_columns(tables, (*config.columns, *group_columns))
+        for i, (pinyin, text, *group) in enumerate(rows):
+            if not (pinyin.strip() or text.strip()):
+                continue
+            pairs.append((_canonical(pinyin, text, row_labels[i]), text))
+            labels.append(row_labels[i])
             groups += group or [name]
+        _report(name, len(rows) - len(pairs), len(rows), "lines are empty and left out")
     table_rows = len(pairs)
     if texts:
         lines, line_labels = sources.read_lines(texts)
@@ -103,6 +106,32 @@ def _files(config, name):
     return PinyinSplit(name, pairs, labels, groups, table_rows)
 
 
+def _canonical(pinyin, text, label):
+    """Returns the pinyin of a line of a .tsv in one form; see `spelling.canonical_pinyin`."""
+    canonical, unknown = canonical_pinyin(pinyin)
+    if canonical is None:
+        raise InputError(
+            f"{label}: {unknown!r} is not a pinyin syllable: correct it, or remove the line; --columns "
+            "gives the columns of pinyin and text"
+        )
+    count = len(canonical.split())
+    if count != len(text):
+        raise InputError(
+            f"{label}: {count} syllables for {len(text)} characters; --columns gives the columns of pinyin "
+            "and text"
+        )
+    return canonical
+
+
+def _report(name, count, total, what):
+    """Prints how many of `total` of a split have a fault; raises InputError if they are more than half."""
+    message = f"{name}: {count:,} of {total:,} {what}"
+    if 2 * count > total:
+        raise InputError(message)
+    if count:
+        print(message, file=sys.stderr)
+
+
 def _without_known_sentences(opened):
     """Removes from train the sentences of train.txt that are in train.tsv or in another split."""
     train = opened["train"]
@@ -111,22 +140,28 @@ def _without_known_sentences(opened):
     known = {text for name, split in opened.items() if name != "train" for _, text in split}
     known.update(text for _, text in train[: train.table_rows])
     kept = [i for i, (_, text) in enumerate(train) if i < train.table_rows or text not in known]
+    if len(kept) < len(train):
+        print(
+            f"train: {len(train) - len(kept):,} of {len(train) - train.table_rows:,} sentences of text are "
+            "left out, because train.tsv or another split has them",
+            file=sys.stderr,
+        )
     columns = ([column[i] for i in kept] for column in (train.examples, train.labels, train.groups))
     return PinyinSplit("train", *columns, train.table_rows)
 
 
 def _check_syllables(config, opened):
     """Raises InputError if a split has a syllable that the `Readings` of the training pairs do not know."""
-    known = spellings(known_syllables(opened["train"][: config.max_examples]))
+    known = known_syllables(opened["train"][: config.max_examples])
     for split in opened.values():
         distinct = {spelling for pinyin, _ in split for spelling in pinyin.split()}
-        unknown = {spelling for spelling in distinct if spelling.lower() not in known}
+        unknown = {spelling for spelling in distinct if spelling.rstrip(TONE_DIGITS) not in known}
         for i, (pinyin, _) in enumerate(split if unknown else ()):
             for spelling in pinyin.split():
                 if spelling in unknown:
                     raise InputError(
-                        f"{split.label(i)}: {spelling!r} is not a pinyin syllable: correct it, or "
-                        "remove the line"
+                        f"{split.label(i)}: no character of the training data and of GB 2312 is read "
+                        f"{spelling!r}: remove the line, or add a sentence with it to the training data"
                     )
 
 
@@ -136,10 +171,8 @@ def build_assets(config, train, folder):
     paths = _paths(folder)
     readings = Readings.build(pairs, paths.readings)
     ids = encode(config, readings, pairs)
-    if not any(len(row) and row.min() >= 0 for row in ids["readings"]):
-        raise InputError(
-            "no sentence of train has only characters that are read as its pinyin says"
-        )
+    if not any(map(len, ids["readings"])):
+        raise InputError("train has no sentence")
     return Assets(
         readings,
         Syllables.build(ids["codes"], readings, paths.syllables),
@@ -176,11 +209,17 @@ def load(config, splits, assets):
         float32 (batch, time), 0 at padding and where the character has no such reading (target -1).
 
     Raises:
-        InputError: no training sentence is within `config.max_length`.
+        InputError: no training sentence is within `config.max_length`; or most characters of another split
+            do not have the syllable that is given for them.
     """
     train = encode(config, assets.readings, splits["train"][: config.max_examples])
     train = batching.drop_longer(train, config.max_length, "train", unit="syllables")
     valid = encode(config, assets.readings, splits["valid"])
+    for name, split in splits.items():
+        if name != "train":
+            _report_unknown(
+                name, valid if name == "valid" else encode(config, assets.readings, split)
+            )
     return (
         _batches(config, assets.dictionary, train, training=True),
         _batches(config, assets.dictionary, valid, training=False)(0),
@@ -195,6 +234,13 @@ def encode(config, readings, pairs):
         ids["codes"].append(codes)
         ids["readings"].append(numbers)
     return ids
+
+
+def _report_unknown(name, ids):
+    """Reports the characters without a reading in the table: the model cannot write them there."""
+    known = np.concatenate(ids["readings"]) >= 0
+    what = "characters are not in the table of readings with their syllable, so the model cannot be right"
+    _report(name, int((~known).sum()), known.size, what)
 
 
 def _batches(config, dictionary, ids, training):

@@ -23,6 +23,7 @@ give a longer text, and the training split has another SHA-256 than in `results/
 
 import csv
 import pathlib
+import sys
 
 import tyro
 
@@ -113,11 +114,16 @@ def main(argv=None):
         if not texts:
             raise InputError("no text to join: give --cpp, --three-am or --hotel")
         lines = [line for line in (" ".join(text.split()) for text in texts) if line]
+        empty = len(texts) - len(lines)
+        if empty > len(lines):
+            raise InputError(f"{empty:,} of {len(texts):,} texts are empty")
         try:
             write_text(output, "".join(f"{line}\n" for line in lines))
         except OSError as error:
             raise InputError(f"cannot write --output {output}: {error.strerror}") from None
         print(f"{output}: {len(lines):,} lines, {sum(map(len, lines)):,} characters")
+        if empty:
+            print(f"{empty:,} of {len(texts):,} texts are empty and left out", file=sys.stderr)
 
     tyro.cli(command, prog=f"python -m {__package__}.join_text", args=argv)
 

@@ -12,14 +12,21 @@ import tensorflow as tf
 
 from shared.serving.candidate_search import candidate_beam_search
 
+from .grouping import in_two_groups
 from .lexicon.dictionary import MAX_WORD_LENGTH
 
 NUM_RECENT = MAX_WORD_LENGTH - 1  # previous syllables that may belong to the same word
+MAX_STATE = (
+    1e4  # greatest value of a cell state that `step` accepts; those of real text are far smaller
+)
 TOP_READINGS = 16  # readings of a syllable, the best of the network, that the trigram scores
 
 
 class Search:
     """Converts whole sentences, or one syllable after the other.
+
+    The suffix of erhua, the code `erhua` of `Syllables`, is always 儿; for the network and the dictionary it
+    is the syllable `er` without a tone.
 
     Args:
         model: a `PinyinModel`.
@@ -34,7 +41,11 @@ class Search:
         self.model, self.config = model, config
         self.readings, self.dictionary = assets.readings, assets.dictionary
         self.trigram = assets.trigram
-        self.possible = self.readings.possible()  # (codes, readings)
+        possible = self.readings.possible()
+        suffix = np.full([1, possible.shape[1]], -1, np.int32)
+        suffix[0, :1] = self.readings.numbers(["er"], "儿") or -1
+        self.possible = np.concatenate([possible, suffix])  # (codes, readings)
+        self.erhua, self.er = len(possible), self.readings.codes.get("er", 0)
         log_u = self.trigram.unigram_log_prob(np.maximum(self.possible, 0))
         self.log_u = tf.nn.log_softmax(tf.where(self.possible >= 0, log_u, -1e9)).numpy()
         stack = model.recurrent
@@ -42,6 +53,18 @@ class Search:
         # States of the network; both parts of the trigram's context; the last reading; recent codes.
         self._sizes = [*[stack.units] * count, 1, 1, 1, NUM_RECENT]
         self.state_size = sum(self._sizes)
+        codes, length = (tf.TensorSpec([None] * rank, tf.int32) for rank in (2, 1))
+        state = tf.TensorSpec([None, self.state_size], tf.float32)
+        chosen = tf.TensorSpec([None], tf.string)
+        # Not inlined: a group that is empty costs nothing then.
+        graph = lambda function, *specs: tf.function(  # noqa: E731
+            function,
+            input_signature=specs,
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+        self._convert_group = graph(self._convert, codes, length)
+        self._step_group = graph(self._step, codes, length, state, chosen)
 
     def convert(self, codes, length):
         """Finds the best readings of whole sentences by a beam search.
@@ -52,8 +75,12 @@ class Search:
 
         Returns:
             readings: int32 (batch, beam, time), the best hypothesis first.
-            scores: float32 (batch, beam).
+            scores: float32 (batch, beam); -inf where there are fewer hypotheses, whose readings mean
+                nothing.
         """
+        return in_two_groups(self._convert_group, codes, length)
+
+    def _convert(self, codes, length):
         batch, steps = tf.unstack(tf.shape(codes))
         beam = self.config.beam_width
         possible = tf.gather(self.possible, codes)  # (batch, time, readings)
@@ -71,7 +98,8 @@ class Search:
             return readings, scores[:, tf.newaxis] + log_p, contexts
 
         contexts = self.trigram.initial_context([batch, beam])
-        return candidate_beam_search(expand, contexts, length, steps, beam)
+        readings, scores = candidate_beam_search(expand, contexts, length, steps, beam)
+        return tf.maximum(readings, 0), scores
 
     def initial_state(self, rows):
         """Returns the state before the first syllable, float32 (rows, state_size)."""
@@ -79,6 +107,10 @@ class Search:
         context = [tf.cast(c, tf.float32)[:, tf.newaxis] for c in context]
         zeros = tf.zeros([rows, self.state_size - 3 - NUM_RECENT])
         return tf.concat([zeros, *context, tf.zeros([rows, 1 + NUM_RECENT])], 1)
+
+    def has_syllable(self, state):
+        """Returns whether a syllable was read before a state, bool (batch,)."""
+        return state[:, -1] > 0
 
     def step(self, codes, length, state, chosen):
         """Reads further syllables and takes the best character for each, given those before it.
@@ -95,9 +127,12 @@ class Search:
         Returns:
             readings: int32 (batch, time).
             top: int32 (batch, n), the readings of the last syllable, the best first; -1 is padding.
-            log_p: float32 (batch, n), their log-probabilities; -inf at padding.
+            log_p: float32 (batch, n), their log-probabilities; 0 at padding.
             state: float32 (batch, state_size), the new state.
         """
+        return in_two_groups(self._step_group, codes, length, state, chosen)
+
+    def _step(self, codes, length, state, chosen):
         states, context, last, recent_codes = self._split(state)
         last = self._chosen_reading(last, recent_codes[:, -1], chosen)
         all_codes = tf.concat([recent_codes, codes], 1)
@@ -138,7 +173,7 @@ class Search:
         # If no syllable was read, all scores are -inf.
         finite = tf.math.is_finite(scores)
         log_p = tf.nn.log_softmax(tf.where(finite, scores, -1e9))
-        log_p = tf.where(finite, log_p, float("-inf"))
+        top, log_p = tf.where(finite, top, -1), tf.where(finite, log_p, 0.0)
         recent_codes = tf.gather(all_codes, column(length) + tf.range(NUM_RECENT), batch_dims=1)
         numbers = [column(t) for t in (*context, last + 1)]
         numbers = [tf.cast(t, tf.float32) for t in (*numbers, recent_codes)]
@@ -147,6 +182,7 @@ class Search:
 
     def _inputs(self, codes):
         """Returns the inputs of the model."""
+        codes = tf.where(codes == self.erhua, self.er, codes)
         causal = not self.config.bidirectional
         candidates, features = self.dictionary.candidates(codes, causal)
         return {"codes": codes, "candidates": candidates, "candidate_features": features}
@@ -171,12 +207,14 @@ class Search:
         return readings, tf.where(readings >= 0, scores, float("-inf"))
 
     def _split(self, state):
-        """Splits a state; its numbers come from a client, so they are clipped to the sizes of the tables.
+        """Splits a state; its numbers come from a client, so they are clipped to what a state may have.
 
         Returns:
             states of the network, context of the trigram, last reading or -1, recent codes.
         """
+        state = tf.where(tf.math.is_finite(state), state, 0.0)
         *states, unigram, bigram, last, codes = tf.split(state, self._sizes, axis=1)
+        states = [tf.clip_by_value(t, -MAX_STATE, MAX_STATE) for t in states]
         sizes = self.trigram.context_sizes()
         index = lambda t, size: tf.clip_by_value(tf.cast(t, tf.int32), 0, size - 1)  # noqa: E731
         context = [index(t[:, 0], size) for t, size in zip((unigram, bigram), sizes, strict=True)]

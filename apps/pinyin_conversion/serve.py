@@ -3,14 +3,15 @@
 import tensorflow as tf
 
 from shared.serving.export import sample_batch
-from shared.text.cleaning import add_error, clean
+from shared.text.cleaning import add_error, clean, is_blank
 
+from .lexicon.pieces import APOSTROPHE, SPACE
 from .lexicon.readings import NUM_TONES
+from .lexicon.spelling import ERHUA
 from .search import Search
 
 N_BEST = 5
 MAX_CANDIDATES = 10  # characters that `start` and `step` return for a syllable
-MAX_SYLLABLES = 10_000  # of a text; longer texts are not converted
 # The second best segmentation is converted too if its log-probability is at most MAX_GAP lower. It is
 # returned if its score is higher by more than GAP_WEIGHT times that gap; 2 is the best of 0 to 4 on valid.
 MAX_GAP = 4.0
@@ -24,8 +25,8 @@ class Server(tf.Module):
         converts each text. `outputs`: the text with a character in place of each syllable; `score`: the
         score of these characters (see `search`).
     n_best(inputs)
-        `outputs` and `score` (batch, `N_BEST`), the best first; "" and -inf where there are fewer, for
-        example because the beam is narrower.
+        `outputs` and `score` (batch, `N_BEST`), distinct texts, the best first; `count` (batch,), how many
+        there are, for example no more than the beam is wide. Other places are "" and 0.
     segment(inputs)
         `outputs`: the text with spaces between its syllables; `syllables` (batch, time), with "" as
         padding; `length` (batch,).
@@ -33,11 +34,14 @@ class Server(tf.Module):
         read syllables as they are typed, at the beginning or after a `state`; only of a model that is not
         bidirectional. `chosen`: the character that the user took for the last syllable before, "" for
         the best. `candidates` (batch, `MAX_CANDIDATES`): the characters of the last syllable, the best
-        first, "" where there are fewer, with their `log_probability`; `outputs`: the best characters of
-        the syllables in `inputs`; `state` (batch, size): the input of the next step.
+        first, with their `log_probability`; `count` (batch,), how many there are; other places are ""
+        and 0. `outputs`: the best characters of the syllables in `inputs`; `state` (batch, size): the
+        input of the next step. Without a syllable, there are no candidates, and the state stays.
 
     Text that is not pinyin is copied; spaces beside characters are removed. `error` (batch,) says
-    what was wrong with a row and names the letters that are not syllables; it is empty otherwise.
+    what was wrong with a row and names the letters that are not syllables; it is empty otherwise. A row of
+    more than `config.max_request_bytes` is refused, and a blank one has no conversion: its text is "" and
+    its numbers are 0. For `start` and `step`, blank text is not an error: nothing was typed yet.
 
     Args:
         model: a `PinyinModel`.
@@ -85,16 +89,20 @@ class Server(tf.Module):
         texts = tf.stack([self._text(pieces, codes, hypothesis) for hypothesis in readings], 1)
         missing = [[0, 0], [0, max(0, N_BEST - self.config.beam_width)]]
         score = tf.pad(score[:, :N_BEST], missing, constant_values=float("-inf"))
+        # The hypotheses of a row are different readings of the same syllables: their texts differ.
+        exists = tf.math.is_finite(score) & (texts[:, :1] != "")
         return {
-            "outputs": tf.where(tf.math.is_finite(score), texts, ""),
-            "score": score,
+            "outputs": tf.where(exists, texts, ""),
+            "score": tf.where(exists, score, 0.0),
+            "count": tf.reduce_sum(tf.cast(exists, tf.int32), 1),
             "error": error,
         }
 
     def segment(self, inputs):
         """Returns the syllables of each row; see the class."""
         pieces, codes, *_, error = self._converted(inputs)
-        names = tf.gather(self.readings.syllables, (codes.flat_values - 1) // NUM_TONES)
+        names = [*self.readings.syllables, ERHUA]
+        names = tf.gather(names, (codes.flat_values - 1) // NUM_TONES)
         tone = (codes.flat_values - 1) % NUM_TONES
         names += tf.where(tone > 0, tf.strings.as_string(tone), "")
         names = codes.with_flat_values(names)
@@ -115,14 +123,16 @@ class Server(tf.Module):
 
     def step(self, inputs, state, chosen):
         """Reads the next syllables that are typed; see the class."""
-        pieces, (codes, _), _, error = self._read(inputs)
-        readings, top, log_p, state = self._search().step(*_dense(codes), state, chosen)
+        search = self._search()
+        pieces, (codes, _), _, error = self._read(inputs, search.has_syllable(state))
+        readings, top, log_p, state = search.step(*_dense(codes), state, chosen)
         top, log_p = top[:, :MAX_CANDIDATES], log_p[:, :MAX_CANDIDATES]
         names = tf.gather(self.readings.characters, tf.maximum(top, 0))
         return {
             "outputs": self._text(pieces, codes, readings),
             "candidates": tf.where(top >= 0, names, ""),
             "log_probability": log_p,
+            "count": tf.reduce_sum(tf.cast(top >= 0, tf.int32), 1),
             "state": state,
             "error": error,
         }
@@ -160,8 +170,13 @@ class Server(tf.Module):
         place = tf.where(is_better, second, first)
         return pieces, *(tf.gather(t, place) for t in (both, readings, score)), error
 
-    def _read(self, inputs):
+    def _read(self, inputs, continued=None):
         """Segments each row.
+
+        Args:
+            inputs: string (batch,).
+            continued: bool (batch,), whether there is a syllable before the text; None: the text is whole,
+                and a blank one is an error.
 
         Returns:
             pieces: ragged string (batch, pieces).
@@ -169,31 +184,25 @@ class Server(tf.Module):
             gap: float32 (batch,), by how much the second is less likely.
             error: string (batch,).
         """
-        text, error = clean(inputs)
-        pieces, codes, alternative, gap = self.syllables.segment(text)
-        length = tf.reduce_sum(codes.row_lengths(axis=2), axis=1)
-        codes, alternative = (
-            self._restrict(t, length <= MAX_SYLLABLES) for t in (codes, alternative)
-        )
-        is_letters = tf.ragged.range(pieces.row_lengths()).flat_values % 2 == 1
+        text, error = clean(inputs, self.config.max_request_bytes)
+        blank = is_blank(text)
+        text = tf.where(blank, "", text)
+        pieces, is_letters, codes, alternative, gap = self.syllables.segment(text, continued)
+        codes, alternative = map(self._without_tones, (codes, alternative))
         unknown = pieces.with_values(is_letters & ~_is_pinyin(codes))
         names = tf.ragged.boolean_mask(pieces, unknown)[:, :5]
         names = tf.strings.reduce_join(names, axis=-1, separator=", ")
-        too_long = length > MAX_SYLLABLES
-        error = add_error(error, too_long, f"more than {MAX_SYLLABLES} syllables: not converted")
-        error = add_error(error, (names != "") & ~too_long, "no syllables: " + names)
+        if continued is None:
+            error = add_error(error, blank & (error == ""), "the input is blank")
+        error = add_error(error, names != "", "no syllables: " + names)
         return pieces, (codes, alternative), gap, error
 
-    def _restrict(self, codes, keep):
-        """Removes the codes of rows without `keep`, bool (batch,), and tones if the model has none."""
-        if not self.config.tones:
-            tones = (codes.flat_values - 1) % NUM_TONES
-            codes = codes.with_flat_values(codes.flat_values - tones)
-        keep = tf.gather(keep, codes.value_rowids())  # (pieces,) of the batch
-        of_piece = codes.values
-        values = tf.boolean_mask(of_piece.values, tf.gather(keep, of_piece.value_rowids()))
-        lengths = tf.where(keep, of_piece.row_lengths(), 0)
-        return codes.with_values(tf.RaggedTensor.from_row_lengths(values, lengths))
+    def _without_tones(self, codes):
+        """Removes the tones if the model has none."""
+        if self.config.tones:
+            return codes
+        tones = (codes.flat_values - 1) % NUM_TONES
+        return codes.with_flat_values(codes.flat_values - tones)
 
     def _text(self, pieces, codes, readings):
         """Returns the pieces with the characters of `readings` (batch, time) in place of the syllables."""
@@ -205,11 +214,11 @@ class Server(tf.Module):
         # A piece that is not letters is between two letter pieces, or at an end of the text.
         after_pinyin = tf.concat([[False], is_pinyin[:-1]], 0)
         before_pinyin = tf.concat([is_pinyin[1:], [False]], 0)
-        left = tf.strings.regex_replace(text, "^[ \\t\u3000]+", "")
+        left = tf.strings.regex_replace(text, f"^{SPACE}+", "")
         text = tf.where(after_pinyin, left, text)
-        right = tf.strings.regex_replace(text, "[ \\t\u3000]+$", "")
+        right = tf.strings.regex_replace(text, f"{SPACE}+$", "")
         text = tf.where(before_pinyin, right, text)
-        is_apostrophe = tf.strings.regex_full_match(text, "['\u2019]")
+        is_apostrophe = tf.strings.regex_full_match(pieces.flat_values, APOSTROPHE)
         text = tf.where(after_pinyin & before_pinyin & is_apostrophe, "", text)
         text = tf.where(is_pinyin, characters, text)
         return tf.strings.reduce_join(pieces.with_values(text), axis=-1)

@@ -15,6 +15,8 @@ q: (batch, target, query): all steps of a decoder, a single step (target = 1), o
 import keras
 import tensorflow as tf
 
+from .checks import checked_mask
+
 SCORES = "additive", "general"
 
 
@@ -84,6 +86,7 @@ class Attention(keras.layers.Layer):
             scores = keras.ops.matmul(hidden, self.v)[..., 0]
         else:
             scores = tf.matmul(query, keys, transpose_b=True)  # (batch, target, source)
+        mask = checked_mask(mask, memory)
         if mask is not None:
             mask = mask[:, tf.newaxis]
             scores = tf.where(mask, scores, scores.dtype.min)

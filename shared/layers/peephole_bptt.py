@@ -66,13 +66,18 @@ def peephole_lstm(x, h, c, W, U, b, p, mask=None, drop=None):
 
     @tf.custom_gradient
     def lstm(x, h, c, W, U, b, p):
-        arguments = [(*rows(s, x, h, c), W, U, p, *rows(s, mask, drop)) for s in slices]
-        outputs, residuals = zip(*[_forward(b, *a) for a in arguments], strict=True)
+        def arguments(x, h, c, W, U, p):
+            return [(*rows(s, x, h, c), W, U, p, *rows(s, mask, drop)) for s in slices]
+
+        # A persistent tape would otherwise differentiate the compiled function as well, which fails.
+        *constants, b = map(tf.stop_gradient, (x, h, c, W, U, p, b))
+        forward = [_forward(b, *a) for a in arguments(*constants)]
+        outputs, residuals = zip(*forward, strict=True)
 
         def gradient(dy, dh, dc):
             gradients = [
                 _backward(*rows(s, dy, dh, dc), *r, *a)
-                for s, r, a in zip(slices, residuals, arguments, strict=True)
+                for s, r, a in zip(slices, residuals, arguments(x, h, c, W, U, p), strict=True)
             ]
             input_gradients, weight_gradients = zip(*gradients, strict=True)
             return *_join(input_gradients), *map(tf.add_n, zip(*weight_gradients, strict=True))

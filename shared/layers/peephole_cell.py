@@ -22,6 +22,8 @@ Sources: Gers & Schmidhuber 2000, "Recurrent nets that time and count"; in the f
 import keras
 import tensorflow as tf
 
+from .checks import checked_states
+
 
 @keras.saving.register_keras_serializable(package="peephole")
 class PeepholeLSTMCell(keras.layers.LSTMCell):
@@ -49,7 +51,8 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
 
     Raises:
         RuntimeError: the backend of Keras is not TensorFlow.
-        ValueError: `units` is not positive, or a dropout rate is not between 0 and 1.
+        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `states` is not a list
+            of two tensors (batch, units).
 
     Example:
 
@@ -134,7 +137,7 @@ class PeepholeLSTMCell(keras.layers.LSTMCell):
 
     def call(self, inputs, states, training=False):
         """Computes one step; see the class."""
-        h, c = states
+        h, c = checked_states(states, 2, self.units, name="states")
         z = self.input_product(inputs, training)
         h, c = self.step(z, h, c, self.recurrent_kernel, self.peephole_kernel, training)
         return h, [h, c]

@@ -6,6 +6,7 @@ from operator import attrgetter
 import keras
 import tensorflow as tf
 
+from .checks import checked_mask, checked_rows, checked_states
 from .peephole_bptt import peephole_lstm
 from .peephole_cell import PeepholeLSTMCell
 
@@ -22,6 +23,16 @@ class PeepholeLSTM(keras.layers.RNN):
       new shape of x, which takes a few seconds, so pad to few different lengths.
     - Otherwise, in every export included: a loop of the steps of the cell.
 
+    Differences from `keras.layers.LSTM`, besides the peepholes:
+
+    - There is no `use_cudnn` and no `implementation`: the product of all gates is always computed at once.
+    - `recurrent_dropout` draws one mask for all gates, and a dropout rate outside 0 to 1 is an error.
+    - The training path has no second-order gradient. Inference has one, and Jacobians work in both.
+    - A mask must have the shape (batch, time) or (batch, time, 1), or one row for all rows. Keras also takes
+      a mask for each unit, (batch, time, units), and in a graph ignores the surplus steps of a longer mask.
+    - The states of `initial_state` must have the rows of x. Keras repeats a single row.
+    - An empty batch and a sequence without steps are allowed.
+
     Args:
         units: size of h and c.
         peephole_initializer, peephole_regularizer, peephole_constraint: see `PeepholeLSTMCell`.
@@ -34,7 +45,7 @@ class PeepholeLSTM(keras.layers.RNN):
         sequences: x, (batch, time, input). The batch size may be 0, and so may the number of time steps;
             without time steps, h' is 0 and the states are the initial states.
         initial_state: [h, c], each (batch, units); None for zeros.
-        mask: bool (batch, time). The states do not change at steps where it is False.
+        mask: bool (batch, time) or (batch, time, 1). The states do not change at steps where it is False.
         training: whether to apply dropout.
 
     Returns:
@@ -43,8 +54,9 @@ class PeepholeLSTM(keras.layers.RNN):
 
     Raises:
         RuntimeError: the backend of Keras is not TensorFlow.
-        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `sequences` does not
-            have three dimensions.
+        ValueError: `units` is not positive, a dropout rate is not between 0 and 1, or `sequences`, `mask` or
+            `initial_state` has another shape. A shape that is only known when the graph runs raises an
+            InvalidArgumentError.
 
     Example:
 
@@ -107,6 +119,13 @@ class PeepholeLSTM(keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """Reads whole sequences; see the class."""
+        mask = checked_mask(mask, sequences)
+        if initial_state is not None:
+            initial_state = checked_states(initial_state, 2, self.units, sequences)
+        if self.stateful and self.states is not None and sequences.shape[0] is None:
+            # Keras checks only a known batch size.
+            rows = self.states[0].shape[0]
+            sequences = checked_rows(sequences, rows, f"This stateful layer reads {rows} rows.")
         if sequences.shape[1] != 0:
             return super().call(sequences, initial_state, mask=mask, training=training)
         # Keras reads the first step before the loop, so it gets one step of padding.
@@ -130,9 +149,7 @@ class PeepholeLSTM(keras.layers.RNN):
             The last h', (batch, units); h' of all steps, (batch, time, units), in the order of
             computation, or the last h' without `return_sequences`; and the last [h, c].
         """
-        if isinstance(mask, (list, tuple)):  # a functional model passes a mask for each input
-            mask = mask[0]
-        x, mask = sequences, None if mask is None else tf.cast(mask, tf.bool)
+        x = sequences
         if self.go_backwards:
             x = tf.reverse(x, [1])
             mask = None if mask is None else tf.reverse(mask, [1])
@@ -197,21 +214,24 @@ class PeepholeLSTM(keras.layers.RNN):
         # p is repeated for each row of the batch here, since broadcasting it in each step is slower.
         p = tf.convert_to_tensor(self.cell.peephole_kernel)[:, tf.newaxis] + zero
 
-        def step(z, mask_t, y, h, c):
+        def step(z, mask_t, h, c, y=None):
             z = z if precomputed else self.cell.input_product(z)
             h_new, c_new = self.cell.step(z, h, c, U, p, training)
             if mask_t is None:
-                return h_new, h_new, c_new
+                return h_new, c_new
             y = tf.where(mask_t, h_new, zero if self.zero_output_for_mask else y)
-            return y, tf.where(mask_t, h_new, h), tf.where(mask_t, c_new, c)
+            return tf.where(mask_t, h_new, h), tf.where(mask_t, c_new, c), y
 
-        state = (zero, h, c)
+        # Only with a mask does the output y differ from h. A loop variable that no step reads would make
+        # `GradientTape.batch_jacobian` fail.
+        state, output = ((h, c), 0) if mask is None else ((h, c, zero), 2)
         if self.unroll:
             ys = []
             for t, z_t in enumerate(tf.unstack(zs)):
                 state = step(z_t, None if mask is None else mask[t], *state)
-                ys.append(state[0])
-            return state[0], tf.stack(ys, axis=1) if self.return_sequences else None, *state[1:]
+                ys.append(state[output])
+            ys = tf.stack(ys, axis=1) if self.return_sequences else None
+            return state[output], ys, *state[:2]
 
         time = zs.shape[0] or tf.shape(zs)[0]
         # A slice copies nothing, but its gradient has the size of zs; a TensorArray copies zs once.
@@ -224,13 +244,16 @@ class PeepholeLSTM(keras.layers.RNN):
 
         def body(t, state, ys):
             state = step(read(t), None if mask is None else mask[t], *state)
-            return t + 1, state, [array.write(t, state[0]) for array in ys]
+            return t + 1, state, [array.write(t, state[output]) for array in ys]
 
         _, state, ys = tf.while_loop(
             lambda t, *_: t < time, body, (0, state, ys), maximum_iterations=time
         )
         ys = tf.transpose(ys[0].stack()[:time], [1, 0, 2]) if ys else None
-        return state[0], ys, *state[1:]
+        y = state[output]
+        if mask is None and zs.shape[0] is None:  # without steps, the output is zero
+            y = tf.where(time > 0, y, zero)
+        return y, ys, *state[:2]
 
     def get_config(self):
         """Returns every argument of `__init__`."""

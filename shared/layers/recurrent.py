@@ -13,6 +13,7 @@ Sources: Elman 1990 (`simple_rnn`), Hochreiter & Schmidhuber 1997 with the forge
 import keras
 import tensorflow as tf
 
+from .checks import checked_mask, checked_states
 from .peephole_lstm import PeepholeLSTM
 from .seeds import derive_seeds
 
@@ -53,7 +54,9 @@ class RecurrentStack(keras.layers.Layer):
         (batch, units).
 
     Raises:
-        ValueError: `cell` is unknown, or `units` or `num_layers` is not a positive integer.
+        ValueError: `cell` is unknown, `units` or `num_layers` is not a positive integer, or `mask` or
+            `initial_state` has another shape. A shape that is only known when the graph runs raises an
+            InvalidArgumentError.
 
     Example:
 
@@ -96,7 +99,9 @@ class RecurrentStack(keras.layers.Layer):
         self.rnns = [self._recurrent_layer(i, next(recurrent_seeds)) for i in range(num_layers)]
         dropout_seeds = derive_seeds(seed)
         self.dropouts = [
-            keras.layers.Dropout(dropout, (None, 1, None), next(dropout_seeds))
+            keras.layers.Dropout(
+                dropout, (None, 1, None), next(dropout_seeds), dtype=self.dtype_policy
+            )
             for _ in range(num_layers - 1)
         ]
 
@@ -133,9 +138,11 @@ class RecurrentStack(keras.layers.Layer):
 
     def call(self, x, initial_state=None, mask=None, training=False):
         """Reads whole sequences; see the class."""
-        n = self.states_per_layer
+        n, mask = self.states_per_layer, checked_mask(mask, x)
         if initial_state is None:
             initial_state = self.zero_states(tf.shape(x)[0])
+        else:
+            initial_state = checked_states(initial_state, n * self.num_layers, self.units, x)
         states = []
         for i, rnn in enumerate(self.rnns):
             if i:
@@ -171,7 +178,7 @@ class RecurrentStack(keras.layers.Layer):
             y, (batch, units), and the new states.
 
         Raises:
-            ValueError: the stack is bidirectional.
+            ValueError: the stack is bidirectional, or `states` has another number of tensors or units.
         """
         if self.bidirectional:
             raise ValueError(
@@ -179,6 +186,7 @@ class RecurrentStack(keras.layers.Layer):
                 "sequence."
             )
         n = self.states_per_layer
+        states = checked_states(states, n * self.num_layers, self.units, name="states")
         new_states = []
         for i, rnn in enumerate(self.rnns):
             x, last = rnn.cell(x, list(states[n * i : n * (i + 1)]), training=False)

@@ -34,7 +34,8 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
             `sampled_loss`.
 
     Returns:
-        Embeddings (..., units); with `reverse`, logits (..., vocabulary).
+        Embeddings (..., units); with `reverse`, logits (..., vocabulary) of the type of the variables. Under
+        a mixed dtype policy that is float32, so that the softmax is computed in 32 bits.
 
     Example:
 
@@ -57,6 +58,7 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         self.bias = self.add_weight(
             shape=(self.input_dim,),
             initializer=lambda shape, dtype: -tf.math.log(tf.range(shape[0], dtype=dtype) + 2.7),
+            autocast=False,  # see `call`
             name="bias",
         )
 
@@ -71,11 +73,12 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         if reverse and training and self.num_sampled:
             return inputs
         result = super().call(inputs, reverse=reverse)
-        return result + self.bias if reverse else result
+        return tf.cast(result, self.bias.dtype) + self.bias if reverse else result
 
     def compute_output_spec(self, inputs, reverse=False, training=False):
         """Returns the output shapes of inference, for the functional API."""
-        return super().compute_output_spec(inputs, reverse)
+        spec = super().compute_output_spec(inputs, reverse)
+        return keras.KerasTensor(spec.shape, self.variable_dtype) if reverse else spec
 
     def sampled_loss(self, y, targets):
         """Estimates the cross-entropy from the logits of a sample of words.
@@ -97,16 +100,18 @@ class TiedEmbedding(keras.layers.ReversibleEmbedding):
         Returns:
             float32 (batch, time), in nats.
         """
-        y, t = tf.cast(y, tf.float32), tf.reshape(targets, [-1])
+        y, t = tf.cast(y, tf.float32), tf.reshape(tf.cast(targets, tf.int32), [-1])
         shape, y = tf.shape(y)[:-1], tf.reshape(y, [-1, self.output_dim])  # (tokens, units)
         q = 1 / (tf.range(self.input_dim, dtype=tf.float32) + 2.7)
-        e = -tf.math.log(keras.random.uniform([self.input_dim], seed=self.seed_generator)) / q
+        u = keras.random.uniform([self.input_dim], dtype="float32", seed=self.seed_generator)
+        e = -tf.math.log(u) / q
         negative_times, words = tf.math.top_k(-e, self.num_sampled + 1)
         S, tau = words[:-1], -negative_times[-1]
         log_p = tf.math.log(-tf.math.expm1(-tau * tf.gather(q, S)))
         ids = tf.concat([S, t], 0)
-        E_S, E_t = tf.split(gather_rows(self.embeddings, ids), [self.num_sampled, -1])
-        b_S, b_t = tf.split(gather_rows(self.bias, ids), [self.num_sampled, -1])
+        E, b = (tf.cast(gather_rows(w, ids), y.dtype) for w in (self.embeddings, self.bias))
+        E_S, E_t = tf.split(E, [self.num_sampled, -1])
+        b_S, b_t = tf.split(b, [self.num_sampled, -1])
         l_S = tf.matmul(y, E_S, transpose_b=True) + (b_S - log_p)  # (tokens, num_sampled)
         l_S = tf.where(t[:, tf.newaxis] == S, l_S.dtype.min, l_S)
         l_t = tf.reduce_sum(y * E_t, -1, keepdims=True) + b_t[:, tf.newaxis]  # (tokens, 1)

@@ -2,139 +2,25 @@
 
 import functools
 import http.client
+import ipaddress
 import json
 import os
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from shared.errors import PredictError
+from shared.quiet_import import import_tensorflow
 from shared.serving import tensors
-from shared.serving.tensors import Tensor, each, to_column
+from shared.serving.client import Client, short_message
+from shared.serving.wildcards import loadable
 
 DOCKER_HINT = (
     '; start TF Serving: docker run -p 8501:8501 -v "$PWD/saved_models/{0}:/models/{0}"'
     " -e MODEL_NAME={0} tensorflow/serving"
 )
-
-
-class Client:
-    """Base class of the clients.
-
-    Attributes:
-        signatures: {name: (inputs, outputs)}, each {name: Tensor}.
-    """
-
-    signatures: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]]
-
-    def check(self, signature: str, names) -> dict[str, Tensor]:
-        """Checks the names of the inputs of a request.
-
-        Args:
-            signature: the name of the signature.
-            names: the names of the inputs, `inputs` included.
-
-        Returns:
-            the inputs of the signature, {name: Tensor}.
-
-        Raises:
-            PredictError: the signature does not exist, or its inputs have other names.
-        """
-        if signature not in self.signatures:
-            available = ", ".join(sorted(self.signatures))
-            raise PredictError(f"no signature {signature!r}; the model has: {available}")
-        inputs = self.signatures[signature][0]
-        for name in sorted(set(names) ^ set(inputs)):
-            available = ", ".join(f"{key} {tensor}" for key, tensor in inputs.items())
-            needed = name in inputs
-            problem = f"needs {name} (--param {name}=...)" if needed else f"has no input {name!r}"
-            raise PredictError(f"signature {signature} {problem}; its inputs: {available}")
-        return inputs
-
-    def predict(
-        self, signature: str, inputs: list[str | bytes], **params: Any
-    ) -> dict[str, np.ndarray]:
-        """Runs one batch of any size through a signature.
-
-        Args:
-            signature: the name of the signature.
-            inputs: the values of its input `inputs`.
-            **params: its other inputs, each one value for all rows or an array with one value per row.
-
-        Returns:
-            {output: array}; the first dimension is the batch. Strings are bytes objects.
-
-        Raises:
-            PredictError: the signature or an input does not exist, is missing or has a wrong type or
-                shape; the model fails; the server refuses the request or cannot be reached.
-        """
-        _check_list(inputs)
-        columns = {"inputs": inputs, **params}
-        columns = {
-            name: _broadcast(name, columns[name], tensor, len(inputs))
-            for name, tensor in self.check(signature, columns).items()
-        }
-        try:
-            outputs = self._call(signature, columns)
-        except PredictError:
-            raise
-        except Exception as error:  # TensorFlow raises many types of exception
-            raise PredictError(f"{signature} failed: {_short_message(error)}") from error
-        for name, column in outputs.items():
-            if column.shape[:1] != (len(inputs),):
-                raise PredictError(f"output {name}: shape {column.shape} for {len(inputs)} inputs")
-        return outputs
-
-    def predict_all(
-        self,
-        signature: str,
-        inputs: list[str | bytes],
-        batch_size: int = 32,
-        description: str | None = None,
-        **params: Any,
-    ) -> dict[str, list]:
-        """Runs many inputs through a signature, in batches of similar length, with a progress bar.
-
-        Args:
-            signature: the name of the signature.
-            inputs: the values of its input `inputs`. A lazy sequence is read twice, for the lengths
-                and batch by batch.
-            batch_size: number of inputs per request.
-            description: text of the progress bar; None shows the signature.
-            **params: as for `predict`; an array has one value per input.
-
-        Returns:
-            {output: list with one value per input, in the order of `inputs`}: str, or bytes for
-            outputs named *_bytes; numbers for outputs of shape (batch,); arrays for all others, whose
-            sizes may differ between batches.
-
-        Raises:
-            PredictError: as `predict`.
-        """
-        from tqdm import tqdm  # imported here because `predict` does not need it
-
-        _check_list(inputs)
-        types = self.check(signature, {"inputs", *params})
-        params = {
-            name: _broadcast(name, value, types[name], len(inputs))
-            for name, value in params.items()
-        }
-        lengths = [len(value) for value in inputs]
-        order = sorted(range(len(inputs)), key=lengths.__getitem__)  # little padding
-        results = {name: [None] * len(inputs) for name in self.signatures[signature][1]}
-        starts = range(0, len(order), batch_size)
-        for start in tqdm(starts, desc=description or signature, mininterval=1):
-            rows = order[start : start + batch_size]
-            batch = {name: column[rows] for name, column in params.items()}
-            outputs = self.predict(signature, [inputs[i] for i in rows], **batch)
-            for name, column in outputs.items():
-                for i, value in zip(rows, tensors.to_rows(name, column), strict=True):
-                    results[name][i] = value
-        return results
 
 
 class SavedModelClient(Client):
@@ -161,13 +47,15 @@ class SavedModelClient(Client):
             if not versions:
                 raise PredictError(f"no SavedModel in {path} or in numbered folders in it")
             self.path = max(versions, key=lambda version: int(version.name))
-        import tensorflow as tf  # imported here: RestClient works without TensorFlow
+        import_tensorflow()  # here: RestClient works without TensorFlow
+        import tensorflow as tf
 
         try:
             # Kept as an attribute because it owns the variables.
-            self._model = tf.saved_model.load(str(self.path))
+            with loadable(self.path) as folder:
+                self._model = tf.saved_model.load(folder)
         except Exception as error:  # a damaged file raises many types of exception
-            raise PredictError(f"{self.path} does not load: {_short_message(error)}") from error
+            raise PredictError(f"{self.path} does not load: {short_message(error)}") from error
         self.signatures = {
             name: (
                 tensors.from_specs(function.structured_input_signature[1]),
@@ -200,7 +88,7 @@ class RestClient(Client):
         self.address = re.sub("(:predict|/metadata)?/*$", "", address)
         self.timeout = timeout
         match = re.match("https?://[^/]+/(?:.+/)?v1/models/([^/:]+)", self.address)
-        if not match:
+        if not match or not _host_of(address):
             raise PredictError(f"{address} is not of the form http://HOST:8501/v1/models/NAME")
         self.name = match[1]
 
@@ -222,39 +110,69 @@ class RestClient(Client):
             raise PredictError(f"{self.address}/metadata is not from TF Serving") from error
 
     def _call(self, signature, columns):
-        inputs = {name: each(tensors.to_json, column).tolist() for name, column in columns.items()}
+        types = self.signatures[signature][1]
+        if not len(
+            columns["inputs"]
+        ):  # TF Serving loses the shapes of an empty batch, or does not answer
+            return {name: tensors.no_rows(tensor) for name, tensor in types.items()}
+        inputs = {
+            name: tensors.each(tensors.to_json, column).tolist() for name, column in columns.items()
+        }
         reply = self._request(":predict", {"signature_name": signature, "inputs": inputs})
         values = reply["outputs"]
-        outputs = {}
-        for name, tensor in self.signatures[signature][1].items():
-            # TF Serving sends the value without its name if the signature has a single output.
-            value = values[name] if isinstance(values, dict) else values
-            if tensor.dtype == "string":
-                outputs[name] = each(tensors.from_json, np.array(value, object))
-            else:
-                outputs[name] = np.array(value, tensor.dtype)
-        return outputs
+        # TF Serving sends the value without its name if the signature has a single output.
+        values = values if isinstance(values, dict) else dict.fromkeys(types, values)
+        return {name: tensors.from_json(values[name], tensor) for name, tensor in types.items()}
 
     def _request(self, suffix, body=None):
         """Returns the reply to a GET request, or to a POST request if there is a body, from JSON."""
         url = self.address + suffix
+        proxy = _proxy_of(url)
+        place = f"{url} through the proxy {proxy} (http_proxy, no_proxy)" if proxy else url
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        opener = urllib.request.build_opener(*[] if proxy else [urllib.request.ProxyHandler({})])
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as reply:
-                # Python's parser accepts the NaN and Infinity that TF Serving sends.
-                return json.loads(reply.read().decode("utf-8", "surrogateescape"))
+            with opener.open(request, timeout=self.timeout) as reply:
+                content = reply.read()
         except urllib.error.HTTPError as error:
             with error:
-                message = _short_message(_server_error(error.read()))
-            raise PredictError(f"{url}: HTTP {error.code}: {message}") from error
-        except ValueError as error:
-            raise PredictError(f"{url} does not reply in JSON: {_short_message(error)}") from error
-        except (OSError, http.client.HTTPException) as error:
+                message = short_message(_server_error(error.read()))
+            raise PredictError(f"{place}: HTTP {error.code}: {message}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            refused = isinstance(reason, ConnectionRefusedError)
+            refused = isinstance(reason, ConnectionRefusedError) and not proxy
             hint = DOCKER_HINT.format(self.name) if refused else ""
-            raise PredictError(f"cannot reach {url}: {_short_message(reason)}{hint}") from error
+            raise PredictError(f"cannot reach {place}: {short_message(reason)}{hint}") from error
+        try:
+            # Python's parser accepts the NaN and Infinity that TF Serving sends.
+            return json.loads(content.decode("utf-8", "surrogateescape"))
+        except ValueError as error:
+            raise PredictError(f"{place} does not reply in JSON: {short_message(error)}") from error
+
+
+def _host_of(url):
+    try:
+        return urllib.parse.urlsplit(url).hostname
+    except ValueError:  # such as http://[::1
+        return None
+
+
+def _proxy_of(url):
+    """Returns the proxy that is set for an address, without its password; None for loopback addresses."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or _is_loopback(_host_of(url)) or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return re.sub("//[^/]*@", "//", proxy)
+
+
+def _is_loopback(host):
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def connect(target: str, timeout: float = 60.0) -> Client:
@@ -266,22 +184,6 @@ def connect(target: str, timeout: float = 60.0) -> Client:
     return SavedModelClient(target)
 
 
-def _check_list(inputs):
-    if isinstance(inputs, str | bytes):
-        raise PredictError("inputs must be a list of texts; received a single text")
-
-
-def _broadcast(name, value, tensor, count):
-    """Converts an input to an array with `count` rows; a single value is repeated."""
-    column = to_column(name, value, tensor)
-    column = column if column.ndim else np.full(count, column)
-    if len(column) != count or column.ndim != len(tensor.shape or column.shape):
-        raise PredictError(
-            f"{name} must be {tensor}; received the shape {column.shape} for {count} inputs"
-        )
-    return column
-
-
 def _server_error(body):
     """Extracts the message from the body of an error reply of TF Serving."""
     try:
@@ -290,10 +192,3 @@ def _server_error(body):
         match = re.search(rb'"error":\s*"(.*)"\s*}', body, re.DOTALL)
         text = (match[1] if match else body).decode("unicode_escape", "replace")
         return text.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def _short_message(error):
-    """Returns the message of an error in one line, without TensorFlow's description of the graph."""
-    text = re.sub("(?s)^Graph execution error:.*<stack traces unavailable>", "", str(error))
-    text = re.sub(r"\[\[\{\{.*?\}\}\]\]|\[Op:[^]]*\]", "", text)
-    return " ".join(text.split())[:500] or type(error).__name__

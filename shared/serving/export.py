@@ -15,9 +15,10 @@ import tensorflow as tf
 import tyro
 
 from shared.errors import InputError
-from shared.files import lock, read_json, write_json
+from shared.files import lock, read_json, replace, write_json
 from shared.serving import check_export
 from shared.serving.problems import problems
+from shared.serving.wildcards import loadable
 from shared.training import run_folder
 
 
@@ -60,9 +61,10 @@ def write(server, folder, card):
     """Writes a SavedModel of `server` to `folder` and checks that it can be served.
 
     Beside the graph, `assets.extra` gets `model_card.json` and `tf_serving_warmup_requests`, which TF
-    Serving runs when it loads the model. Then the graph is searched for `problems`, and a fresh process
-    without our code loads the folder through the TF1 Session path, as TF Serving does, and answers
-    `server.sample_requests()`. Its answers are compared with those of the model in memory.
+    Serving runs when it loads the model, row by row. Then the graph is searched for `problems`, and a
+    fresh process without our code loads the folder through the TF1 Session path, as TF Serving does, and
+    answers `server.sample_requests()`. Its answers are compared with those of the model in memory, and
+    must be finite.
 
     Args:
         server: the `Server` of the app, a `tf.Module` with `endpoints`, {signature: `tf.function`}, and
@@ -125,7 +127,7 @@ def promote(make, base):
     """Writes the next version of a model and makes it visible to servers when it is complete.
 
     A server that watches `base` loads folders whose name is a number. An incomplete version has another
-    name, and the rename at the end is atomic.
+    name, and the rename at the end is atomic, after all files are on the disk.
 
     Args:
         make: function that writes a SavedModel into the folder that it is given.
@@ -143,7 +145,7 @@ def promote(make, base):
                 shutil.rmtree(path, ignore_errors=True)
             make(pathlib.Path(partial, "model"))
             version = base / str(1 + max(map(int, versions(base)), default=0))
-            os.rename(pathlib.Path(partial, "model"), version)
+            replace(pathlib.Path(partial, "model"), version)
     finally:
         with contextlib.suppress(OSError):  # a folder that is not empty stays
             for folder in (base, *new):
@@ -193,11 +195,11 @@ def card_of(folder, package=None):
 
 
 def _answers_of_a_fresh_process(folder, requests):
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, loadable(folder) as path:
         names = [os.path.join(scratch, name) for name in ("requests", "answers")]
         with open(names[0], "wb") as file:
             pickle.dump(requests, file)
-        command = [sys.executable, "-I", check_export.__file__, str(folder), *names]
+        command = [sys.executable, "-I", check_export.__file__, path, *names]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             last = (process.stderr.strip().splitlines() or ["the process was killed"])[-1]
@@ -207,6 +209,8 @@ def _answers_of_a_fresh_process(folder, requests):
 
 
 def _compare(name, expected, answer):
+    if expected.dtype.kind == "f" and not np.isfinite(answer).all():
+        raise RuntimeError(f"{name} of a sample request is NaN or infinite")
     if expected.dtype.kind != "f":
         same = expected.tolist() == answer.tolist()
     else:
@@ -221,15 +225,17 @@ def _tensors(request):
 
 
 def _write_warmup(requests, folder):
+    """Writes a record for each row: a server with batching refuses requests above its `max_batch_size`."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     extra = folder / "assets.extra"
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
         for signature, request in requests.items():
-            log = prediction_log_pb2.PredictionLog()
-            predict = log.predict_log.request
-            predict.model_spec.signature_name = signature
-            for name, value in request.items():
-                predict.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            writer.write(log.SerializeToString())
+            for row in range(len(request["inputs"])):
+                log = prediction_log_pb2.PredictionLog()
+                predict = log.predict_log.request
+                predict.model_spec.signature_name = signature
+                for name, value in request.items():
+                    predict.inputs[name].CopyFrom(tf.make_tensor_proto(value[row : row + 1]))
+                writer.write(log.SerializeToString())

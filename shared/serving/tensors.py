@@ -35,6 +35,15 @@ def from_metadata(infos):
     return tensors
 
 
+def no_rows(tensor):
+    """Returns the value of a `Tensor` for an empty batch: an array with 0 rows, of the same type.
+
+    Dimensions that are not known are 0. Strings are bytes objects.
+    """
+    sizes = [size or 0 for size in (tensor.shape or [None])]
+    return np.zeros([0, *sizes[1:]], object if tensor.dtype == "string" else tensor.dtype)
+
+
 def each(function, array):
     """Applies a Python function to each element.
 
@@ -48,13 +57,28 @@ def each(function, array):
     return np.asarray(np.frompyfunc(function, 1, 1)(array), object)
 
 
-def to_bytes(text):
+def to_bytes(text, name="a text"):
     """Encodes a string as UTF-8; returns bytes unchanged.
 
     Arguments of the command line that are not valid UTF-8 become the bytes that were typed, because
     Python represents them with the error handler "surrogateescape".
+
+    Args:
+        text: str or bytes.
+        name: what `text` is, for the error message.
+
+    Raises:
+        PredictError: `text` has another type, or a surrogate that does not represent a byte.
     """
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    if isinstance(text, bytes):
+        return text
+    if not isinstance(text, str):
+        raise PredictError(f"{name} must be str or bytes. Received: {_short(text)}")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        character = f"U+{ord(text[error.start]):04X} at position {error.start}"
+        raise PredictError(f"{name} has the lone surrogate {character}: not valid text") from None
 
 
 def to_column(name, value, tensor):
@@ -74,9 +98,13 @@ def to_column(name, value, tensor):
         PredictError: the conversion is impossible or would change the value.
     """
     if tensor.dtype == "string":
-        return each(to_bytes, np.asarray(value, object))
+        return _to_strings(name, value)
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "O":  # NumPy would convert None to NaN
+            array = np.asarray(array.tolist())
+        if array.dtype.kind not in "biufUS":
+            raise TypeError
         if tensor.dtype == "bool" and array.dtype.kind == "U":  # NumPy converts "false" to True
             return np.asarray({"true": True, "false": False}[str(value).lower()])
         with np.errstate(all="ignore"):
@@ -85,8 +113,24 @@ def to_column(name, value, tensor):
             return cast
     except (KeyError, OverflowError, TypeError, ValueError):
         pass
-    received = " ".join(repr(value).split())[:200]
-    raise PredictError(f"{name} must be {tensor}. Received: {received}")
+    raise PredictError(f"{name} must be {tensor}. Received: {_short(value)}")
+
+
+def _to_strings(name, value):
+    """Converts a value or a (nested) list of values to an array of bytes objects."""
+    try:
+        array = np.asarray(value, object)
+    except ValueError:  # arrays whose shapes do not go together
+        raise PredictError(f"{name} must be a list of texts. Received: {_short(value)}") from None
+    strings = np.empty(array.shape, object)
+    for index, text in np.ndenumerate(array):
+        strings[index] = to_bytes(text, name + "".join(f"[{i}]" for i in index))
+    return strings
+
+
+def _short(value):
+    """Returns the value as text in one line, cut to 200 characters."""
+    return " ".join(repr(value).split())[:200]
 
 
 def to_rows(name, column):
@@ -112,6 +156,25 @@ def to_json(value):
         return {"b64": base64.b64encode(value).decode()}
 
 
-def from_json(value):
-    """Converts a string of TF Serving's JSON to bytes."""
+def from_json(value, tensor):
+    """Converts an output in TF Serving's JSON to an array.
+
+    Args:
+        value: a nested list; binary strings are {"b64": ...}.
+        tensor: the `Tensor` of the output.
+
+    Returns:
+        an array of the tensor's type; of bytes objects if that is "string".
+    """
+    if tensor.dtype == "string":
+        array = each(_from_json, np.array(value, object))
+    else:
+        array = np.array(value, tensor.dtype)
+    if not array.size and tensor.shape:  # nested lists cannot represent the dimensions after a 0
+        missing = [size or 0 for size in tensor.shape[array.ndim :]]
+        array = array.reshape([*array.shape, *missing])
+    return array
+
+
+def _from_json(value):
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else to_bytes(value)

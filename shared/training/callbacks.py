@@ -1,6 +1,5 @@
 """The callback that records a run while `fit` trains."""
 
-import os
 import sys
 import time
 
@@ -82,9 +81,7 @@ class RunCallback(keras.callbacks.Callback):
             state.best is None or logs[self.monitor] < state.best
         ):
             state.best, state.epochs_without_improvement = logs[self.monitor], 0
-            partial = run.path / "best.partial.keras"
-            self.model.save(partial, include_optimizer=False)
-            os.replace(partial, run.path / "best.keras")
+            run.save_best_model()
         else:
             state.epochs_without_improvement += 1
             state.stopped = bool(

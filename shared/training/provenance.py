@@ -13,7 +13,7 @@ import tensorflow as tf
 PLACES = ("data_dir",)  # settings that say where the data is; its hash says what it is
 
 
-def command(app, preset, presets, config):
+def command(app, preset, presets, config, dtype_policy="float32"):
     """Returns the training command, with the settings that differ from those of the preset."""
     words = ["python -m", f"apps.{app}.train", preset]
     for field in dataclasses.fields(config):
@@ -26,6 +26,8 @@ def command(app, preset, presets, config):
                 words.append(flag if value else f"--no-{flag.removeprefix('--')}")
             else:
                 words += [flag, *map(str, value if isinstance(value, tuple) else [value])]
+    if dtype_policy != "float32":
+        words += ["--dtype-policy", dtype_policy]
     return " ".join(words)
 
 

@@ -2,13 +2,14 @@
 
 import math
 import pathlib
+import zipfile
 
 import keras
 
 from shared import cli
 from shared.errors import InputError
 from shared.files import read_json
-from shared.training import provenance
+from shared.training import assets, provenance
 
 
 class RunFolder:
@@ -38,6 +39,14 @@ class RunFolder:
         path = self.path / "metrics.json"
         return read_json(path) if path.exists() else {}
 
+    def metrics_error(self):
+        """Returns the error if metrics.json is damaged, otherwise None."""
+        try:
+            _ = self.metrics
+        except InputError as error:
+            return error
+        return None
+
     @property
     def finished(self):
         """Whether the test result is recorded."""
@@ -54,6 +63,8 @@ class RunFolder:
                 f"{self.path} has no best.keras, because no epoch had a finite validation loss: "
                 "train again with a lower --learning-rate"
             )
+        if not is_whole(self.path / "best.keras"):
+            raise InputError(f"{self.path / 'best.keras'} is damaged: train again")
         return keras.saving.load_model(self.path / "best.keras", compile=False)
 
     def card(self, model):
@@ -67,6 +78,15 @@ class RunFolder:
             "epochs": len(self.metrics["history"]),
             "seconds": self.metrics["seconds"],
         }
+
+
+def is_whole(path):
+    """Returns whether a .keras file is not damaged; False if there is none."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except Exception:  # a damaged file raises many types of exception
+        return False
 
 
 def weights_of(model):
@@ -93,4 +113,5 @@ def load(path, package=None):
         raise InputError(f"{path} is a run of {run.about['app']}, not of {package}")
     if not run.finished:
         raise InputError(f"{path} is not finished: run its training command again to resume it")
+    assets.check(path)
     return run

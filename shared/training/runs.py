@@ -3,6 +3,7 @@
     runs/<app>/<preset>/
         run.json          app, preset, every setting, SHA-256 of the data, versions
         assets/           what is fitted on the training split: vocabularies, tables, statistics
+        assets.json       SHA-256 of the assets
         checkpoints/      variables of model and optimizer, and the position in the data
         best.keras        the model with the best validation loss
         metrics.json      the history of the epochs and, at the end, the test result
@@ -20,26 +21,25 @@ small JSON state, which has the values of the metrics. The order of the batches 
 import dataclasses
 import functools
 import gc
-import itertools
-import json
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import weakref
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from shared import cli, plots, results
 from shared.data.splits import digests
 from shared.errors import InputError
-from shared.files import read_json, write_json
+from shared.files import lock, partial_path, read_json, remove, replace, write_json, written
 from shared.serving.export import promote, versions
-from shared.training import provenance
+from shared.training import assets, checkpoints, provenance, weights
 from shared.training.callbacks import RunCallback
-from shared.training.run_folder import RunFolder, load, weights_of
+from shared.training.differences import compare
+from shared.training.run_folder import RunFolder, is_whole, load
 from shared.training.state import SavedState, State
 
 # What an interruption may leave in the folder before there is a run.
@@ -71,27 +71,33 @@ class Run(RunFolder):
         app = package.rpartition(".")[2]
         self.package, self.config, self.options = package, config, options
         self.splits, self.state = splits, State()
+        policy = keras.config.dtype_policy().name
         self.about = {
             "app": app,
             "preset": preset,
             "config": dataclasses.asdict(config),
             "data": digests(splits),
             "init_from": options.init_from and load(options.init_from).name,
-            "command": provenance.command(app, preset, presets, config),
+            "dtype_policy": policy,
+            "command": provenance.command(app, preset, presets, config, policy),
             "versions": provenance.versions(),
             "hardware": provenance.hardware(),
             "commit": provenance.commit(),
         }
-        if options.dry_run:
-            self.path = pathlib.Path(tempfile.mkdtemp())
-            weakref.finalize(self, shutil.rmtree, self.path)
-            return
         self.path = pathlib.Path(options.run)
-        progress = ("checkpoints/checkpoint", "best.keras", "metrics.json")
+        if not options.dry_run:
+            self._open()
+
+    def _open(self):
+        """Takes the folder: that of a run with these settings and data, or a new one."""
         has_run = (self.path / "run.json").exists()
-        has_progress = has_run and any((self.path / name).exists() for name in progress)
+        has_progress = has_run and (
+            checkpoints.numbers(self.path / "checkpoints")
+            or any((self.path / name).exists() for name in ("best.keras", "metrics.json"))
+        )
+        changed_tests = []
         if has_progress:
-            _check_same(read_json(self.path / "run.json"), self.about, self.path, config)
+            changed_tests = compare(self.path, self.about, self.config)
         elif self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another --run")
         elif self.path.is_dir() and not has_run and set(os.listdir(self.path)) - BEFORE_A_RUN:
@@ -99,45 +105,58 @@ class Run(RunFolder):
         self.path.mkdir(parents=True, exist_ok=True)
         _lock(self)
         if not has_progress:  # nothing is lost if the settings change now
-            shutil.rmtree(self.path / "assets", ignore_errors=True)
+            remove(self.path / "assets")
+            remove(self.path / "assets.json")
             write_json(self.path / "run.json", self.about)
+        elif self.metrics_error():
+            print(f"{self.metrics_error()}: it is written again", file=sys.stderr)
+            remove(self.path / "metrics.json")
+        if changed_tests:
+            print(
+                f"{self.path}: the data of {', '.join(changed_tests)} has changed. Training does not use "
+                "it, and the result will be that of the new data",
+                file=sys.stderr,
+            )
+            remove(self.path / "saved_model")  # its card names the old data
+            about = read_json(self.path / "run.json")
+            write_json(self.path / "run.json", {**about, "data": self.about["data"]})
 
     def assets(self, build, read):
         """Returns the app's Assets: those of the run, or of the run of `--init-from`, or new ones.
 
         The weights of a model belong to the vocabularies they were trained with, so `--init-from` takes
-        both. The folder is written atomically.
+        both. The folder is written atomically; a dry run keeps none.
 
         Args:
             build: `data.build_assets(config, train, folder)`, which writes the assets.
             read: `data.load_assets(config, folder)`.
 
         Raises:
-            InputError: `--init-from` is a run without assets; or `build` or `read` raises it.
+            InputError: `--init-from` is a run without assets, or an asset is damaged; or `build` or `read`
+                raises it.
         """
+        make = functools.partial(
+            assets.make, build, self.config, self.splits["train"], self.options.init_from
+        )
+        if self.options.dry_run:
+            with tempfile.TemporaryDirectory() as scratch:
+                make(pathlib.Path(scratch, "assets"))
+                return read(self.config, pathlib.Path(scratch, "assets"))
         folder = self.path / "assets"
         if not folder.exists():
-            partial = self.path / ".assets.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            if self.options.init_from:
-                source = pathlib.Path(self.options.init_from, "assets")
-                if not source.is_dir():
-                    raise InputError(
-                        f"--init-from {self.options.init_from}: the run has no assets, because it was made "
-                        "by another version of this project. Train it again"
-                    )
-                shutil.copytree(source, partial)
-            else:
-                partial.mkdir()
-                build(self.config, self.splits["train"], partial)
-            os.rename(partial, folder)
+            remove(partial_path(folder))  # of a process that was killed
+            with written(folder) as partial:
+                make(partial)
+            write_json(self.path / "assets.json", assets.hashes(folder))
+        assets.check(self.path)
         return read(self.config, folder)
 
     def restore(self, model):
         """Restores `model`, compiled and built, from the last checkpoint, or else from `--init-from`.
 
         Raises:
-            InputError: `--init-from` is not a run, or the shapes of its model differ.
+            InputError: `--init-from` is not a run, or the shapes of its model differ; or no checkpoint can be
+                restored.
         """
         self.model = model
         if not model.optimizer.built:
@@ -145,24 +164,38 @@ class Run(RunFolder):
         variables = [v.value for v in (*model.variables, *model.optimizer.variables)]
         self._saved_state = SavedState(self.state)
         if self.options.init_from:
-            self._copy_weights(self.options.init_from)
+            weights.copy(self.options.init_from, model)
         if self.options.dry_run:
             return
-        folder = self.path / "checkpoints"
-        # An interruption in the middle of a save leaves these files.
-        for path in [*folder.glob("*_temp*"), *folder.glob("checkpoint.tmp*")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(variables=variables, state=self._saved_state),
-            str(folder),
-            max_to_keep=2,
+        self._checkpoints = checkpoints.Checkpoints(
+            self.path / "checkpoints", variables=variables, state=self._saved_state
         )
-        if self._manager.latest_checkpoint:
-            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        if self._checkpoints.restore():
             self.state = self._saved_state.state
+            self._check_best_model()
             self.write_metrics()
             epoch, step = self.state.epoch + 1, self.state.step
             print(f"resuming {self.path} at epoch {epoch}, step {step}", file=sys.stderr)
+
+    def _check_best_model(self):
+        """Writes best.keras again if it is damaged and the checkpoint has its weights.
+
+        Raises:
+            InputError: the checkpoint has weights of a later step.
+        """
+        state, path = self.state, self.path / "best.keras"
+        if state.best is None or is_whole(path):
+            return
+        if state.step or state.epochs_without_improvement:
+            raise InputError(
+                f"{path} is damaged or missing, and the checkpoint is of a later step: choose another "
+                f"--run, or remove {self.path} to start again"
+            )
+        print(
+            f"{path} is damaged or missing: it is written again from the checkpoint",
+            file=sys.stderr,
+        )
+        self.save_best_model()
 
     def epochs(self):
         """Yields the epochs that remain to be trained, counted from 0."""
@@ -215,7 +248,16 @@ class Run(RunFolder):
         """Writes a checkpoint, whole or not at all."""
         self.state.metrics = [np.asarray(v).tolist() for v in self.model.metrics_variables]
         self._saved_state.state = self.state
-        self._manager.save()
+        self._checkpoints.save()
+
+    def save_best_model(self):
+        """Writes best.keras, whole or not at all."""
+        partial = self.path / "best.partial.keras"  # Keras needs the suffix
+        try:
+            self.model.save(partial, include_optimizer=False)
+            replace(partial, self.path / "best.keras")
+        finally:
+            remove(partial)
 
     def write_metrics(self, **more):
         """Writes metrics.json and the learning curve. With `test`, the test result, a run is finished."""
@@ -223,25 +265,6 @@ class Run(RunFolder):
         new = {"history": history, "seconds": round(self.state.seconds, 1), **more}
         write_json(self.path / "metrics.json", {**self.metrics, **new})
         plots.curve(history, self.path / "curve.png")
-
-    def _copy_weights(self, run):
-        """Copies all weights, trainable and frozen, from the best model of another run."""
-        weights, source = weights_of(self.model), weights_of(load(run).best_model())
-        # In their order: the paths of two weights can be equal, and those of a loaded model do not contain
-        # the names of nested models.
-        for variable, other in itertools.zip_longest(weights, source):
-            names = [v.path.split("/")[-2:] if v is not None else None for v in (variable, other)]
-            if names[0] != names[1]:
-                paths = [v.path if v is not None else "no weight" for v in (variable, other)]
-                raise InputError(
-                    f"--init-from {run}: its model has {paths[1]} where this model has {paths[0]}"
-                )
-            if other.shape != variable.shape:
-                raise InputError(
-                    f"--init-from {run}: {variable.path} has shape {tuple(other.shape)}; this model "
-                    f"needs shape {tuple(variable.shape)}"
-                )
-            variable.assign(other)
 
 
 def start(package, presets, open_splits, argv=None):
@@ -262,6 +285,7 @@ def start(package, presets, open_splits, argv=None):
         InputError: bad arguments, settings or data.
     """
     preset, config, options = cli.parse(package, presets, argv)
+    options.set_dtype_policy()
     run = Run(package, preset, presets, config, options, open_splits(config))
     if run.finished:
         print(f"{run.path} is finished; to start again, remove it or choose another --run")
@@ -269,44 +293,11 @@ def start(package, presets, open_splits, argv=None):
     return run
 
 
-def _check_same(old, new, path, config):
-    """Raises InputError if the run in the folder has other settings or data than the new one."""
-    cli.config_from(type(config), old["config"], path)  # raises if a setting is unknown
-    defaults = {f.name: f.default for f in dataclasses.fields(config)}
-    new, defaults = json.loads(json.dumps([new, defaults]))  # as in `old`, tuples become lists
-    old_settings, new_settings = (
-        {**{name: about[name] for name in ("app", "preset", "init_from")}, **about["config"]}
-        for about in (old, new)
-    )
-    old_settings = {**defaults, **old_settings}  # settings that are newer than the run
-    differences = [
-        f"{name}: {old_settings.get(name)!r} in the run, {value!r} now"
-        for name, value in new_settings.items()
-        if name not in provenance.PLACES and old_settings.get(name) != value
-    ]
-    differences += [
-        f"data of {split}"
-        for split in sorted({*old["data"], *new["data"]})
-        if old["data"].get(split) != new["data"].get(split)
-    ]
-    if differences:
-        raise InputError(
-            f"{path} holds a run that differs ({'; '.join(differences)}): choose another --run"
-        )
-
-
 def _lock(run):
     """Locks the run for this process until `run` is deleted."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks: two trainings of one run are not noticed
-        return
     file = open(run.path / "lock", "w")  # noqa: SIM115 (closed with the run)
     weakref.finalize(run, file.close)
-    for last_try in (False, True):
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if last_try:
-                raise InputError(f"{run.path} is being trained by another process") from None
-            gc.collect()  # a run of this process that ended in an error may still hold the lock
+    if not lock(file, run.path):
+        gc.collect()  # a run of this process that ended in an error may still hold the lock
+        if not lock(file, run.path):
+            raise InputError(f"{run.path} is being trained by another process")

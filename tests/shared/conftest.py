@@ -62,7 +62,26 @@ class Toy(tf.Module):
     @tf.function(input_signature=[INPUTS])
     def score(self, inputs):
         length = tf.cast(tf.strings.length(inputs), tf.float32)
-        return {"score": tf.where(length > 1, tf.math.log(length - 1), np.nan)}
+        score = tf.where(length > 1, tf.math.log(length - 1), np.nan)
+        return {"score": tf.where(length == 1, -np.inf, score)}
+
+    @tf.function(input_signature=[INPUTS])
+    def scores(self, inputs):
+        return {"scores": tf.tile([[-np.inf, np.nan, 0.5]], [tf.size(inputs), 1])}
+
+    @tf.function(input_signature=[INPUTS])
+    def grid(self, inputs):
+        """Every kind of type and shape; the second dimension is not known, and is 0 for empty texts."""
+        length = tf.reduce_max(tf.concat([tf.strings.length(inputs), [0]], 0))
+        grid = tf.zeros([tf.size(inputs), length, 2])
+        return {
+            "float32": grid,
+            "int64": tf.cast(grid[..., 0], tf.int64),
+            "bool": grid[:, 0:1, 0] > 0,
+            "string": tf.strings.as_string(grid),
+            "float64": tf.cast(grid, tf.float64),
+            "uint8": tf.cast(grid, tf.uint8),
+        }
 
     @tf.function(input_signature=[INPUTS, _spec(tf.float32, 2, name="state")])
     def step(self, inputs, state):
@@ -77,7 +96,20 @@ class Toy(tf.Module):
         return {"pair": tf.stack([inputs, inputs], 1), "size": tf.strings.length(inputs)}
 
 
-NAMES = ["serving_default", "generate", "n_best", "sound", "score", "step", "number", "parts"]
+NAMES = [
+    *(
+        "serving_default",
+        "generate",
+        "n_best",
+        "sound",
+        "score",
+        "scores",
+        "step",
+        "number",
+        "parts",
+    ),
+    "grid",
+]
 
 
 @pytest.fixture(scope="session")
@@ -143,10 +175,12 @@ class ServingHandler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     def _metadata(self, body):
+        dtypes = {"float32": "FLOAT", "float64": "DOUBLE"}
+
         def info(tensors):
             return {
                 name: {
-                    "dtype": f"DT_{ {'float32': 'FLOAT'}.get(t.dtype.name, t.dtype.name.upper()) }",
+                    "dtype": f"DT_{dtypes.get(t.dtype.name, t.dtype.name.upper())}",
                     "tensor_shape": {
                         "dim": [{"size": str(-1 if n is None else n), "name": ""} for n in t.shape],
                         "unknown_rank": False,
@@ -210,9 +244,7 @@ def server(folder):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ServingHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("no_proxy", "127.0.0.1")
-            yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
 

@@ -6,8 +6,9 @@ import pathlib
 import re
 import types
 import typing
-from typing import Literal
+from typing import Annotated, Literal, Union
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,6 +46,8 @@ def parse(*argv, presets=PRESETS):
 def another_value(field, value):
     """Returns arguments for the command line and their meaning: a value that differs from `value`."""
     kind = field.type
+    if typing.get_origin(kind) is Annotated:  # a type with a range
+        kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) is Literal:
         other = next(a for a in typing.get_args(kind) if a != value)
     elif kind is bool:
@@ -55,7 +58,7 @@ def another_value(field, value):
         count = 3 if others == [...] else len(value)
         other = tuple(kind(7 + i) for i in range(count))
         return [f"--{field.name.replace('_', '-')}", *map(str, other)], other
-    elif kind is int or isinstance(kind, types.UnionType):
+    elif kind is int or typing.get_origin(kind) in (types.UnionType, Union):
         other = (value or 0) + 3
     else:
         other = value / 2 + 0.11 if kind is float else value + "x y"
@@ -103,11 +106,12 @@ def test_none_and_underscores():
 
 def test_options():
     words = (
-        "large --run a/b --init-from c --dry-run --checkpoint-seconds 0.5 --deterministic --quiet"
+        "large --run a/b --init-from c --dry-run --checkpoint-seconds 0.5 --deterministic --quiet "
+        "--dtype-policy mixed_bfloat16"
     )
     assert parse(*words.split())[2] == cli.Options(
         run=pathlib.Path("a/b"), init_from=pathlib.Path("c"), dry_run=True,
-        checkpoint_seconds=0.5, deterministic=True, quiet=True,
+        checkpoint_seconds=0.5, deterministic=True, quiet=True, dtype_policy="mixed_bfloat16",
     )  # fmt: skip
 
 
@@ -269,3 +273,49 @@ def test_settings_that_do_not_exist_are_named():
     ) as e:
         cli.config_from(Config, settings, "runs/a")
     assert "\n" not in str(e.value)
+
+
+# --- Options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "-0.001"])
+def test_the_time_between_checkpoints_has_a_range(seconds):
+    with pytest.raises(InputError, match=r"^--checkpoint-seconds must be at least 0\. Rec"):
+        parse("--checkpoint-seconds", seconds)
+    assert parse("--checkpoint-seconds", "0")[2].checkpoint_seconds == 0
+
+
+@pytest.fixture
+def precision():
+    """Restores the policy and the `floatx` of Keras."""
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_dtype_policy_that_is_accepted(precision, policy):
+    cli.Options(dtype_policy=policy).set_dtype_policy()
+    assert keras.layers.Dense(1).dtype_policy.name == policy
+    cli.Options().set_dtype_policy()  # None: the global one
+    assert keras.config.dtype_policy().name == policy
+    cli.Options(dtype_policy="float32").set_dtype_policy()
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("policy", ["float64", "float16", "bfloat16"])
+def test_a_global_dtype_policy_that_is_refused(precision, policy):
+    keras.config.set_dtype_policy(policy)
+    message = f"^the dtype policy of Keras must be float32 or .*; mend keras.json.*: {policy}$"
+    with pytest.raises(InputError, match=message):
+        cli.Options().set_dtype_policy()
+    cli.Options(dtype_policy="float32").set_dtype_policy()
+
+
+@pytest.mark.parametrize("floatx", ["float64", "float16"])
+def test_a_floatx_that_is_refused(precision, floatx):
+    keras.config.set_floatx(floatx)
+    for policy in (None, "float32"):
+        message = f"^the floatx of Keras must be float32; mend keras.json.* Received: {floatx}$"
+        with pytest.raises(InputError, match=message):
+            cli.Options(dtype_policy=policy).set_dtype_policy()

@@ -12,6 +12,9 @@ import sys
 import pytest
 
 from shared import predict
+from shared.data import sources
+
+needs_full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 
 
 @pytest.fixture
@@ -67,9 +70,38 @@ def test_batches(run, client, monkeypatch, tmp_path, count):
 
 def test_lines_end_at_newlines_only(run, tmp_path):
     file = tmp_path / "a.TXT"
-    file.write_bytes("a\u2028b\x0bc\r\n\xa0d\n".encode() + b"e\xfff")
+    file.write_bytes("a\u2028b\x0bc\r\n\xa0d\rd\n".encode() + b"e\xfff")
     status, out, _ = run(f"@{file}")
-    assert (status, out) == (0, "A\u2028B\x0bC\r\n\xa0D\nE\ufffdF\n")
+    assert (status, out) == (0, "A\u2028B\x0bC\n\xa0D\rD\nE\ufffdF\n")
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a\nb\n",
+        "a\r\nb\r\n",
+        "\ufeffa\nb",
+        "\ufeffa\r\nb\r",
+        "\ufeff\ufeffa\n\ufeffb\n",
+        "a\r\n\r\n\n",
+    ],
+)
+def test_lines_are_those_of_training(run, tmp_path, monkeypatch, content, stdin):
+    """Without a carriage return at their end, and without a byte order mark at the start of the file."""
+    file = tmp_path / "lines.txt"
+    file.write_bytes(content.encode())
+    lines, _ = sources.read_lines([file])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    _, out, _ = run("-" if stdin else f"@{file}", "--format", "jsonl")
+    assert [json.loads(line)["input"] for line in out.splitlines()] == lines
+
+
+def test_a_byte_order_mark_alone_is_an_empty_file(run, tmp_path):
+    (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf")
+    status, _, err = run(f"@{tmp_path}/lines.txt")
+    assert status == 2
+    assert "no inputs" in err
 
 
 def test_gz_and_stdin(run, tmp_path, monkeypatch):
@@ -105,6 +137,21 @@ def test_jsonl(run):
     assert json.loads(out.splitlines()[1])["error"] == "nothing to say"
 
 
+def test_jsonl_has_null_for_nan_and_infinity(run):
+    _, out, _ = run("", "a", "abc", "--signature", "score", "--format", "jsonl")
+    values = [json.loads(line, parse_constant=pytest.fail)["score"] for line in out.splitlines()]
+    assert values == [None, None, 0.6931472]
+    _, out, _ = run("", "--signature", "scores", "--format", "jsonl")
+    assert json.loads(out, parse_constant=pytest.fail)["scores"] == [None, None, 0.5]
+
+
+def test_a_surrogate_on_the_command_line(run):
+    assert run("a\udcff") == (0, "A\ufffd\n", "")  # the byte 0xff, as Python represents it
+    status, out, err = run("a", "b\ud800")
+    assert (status, out) == (2, "")
+    assert err == "predict: a text has the lone surrogate U+D800 at position 1: not valid text\n"
+
+
 def test_n_best_is_separated_by_tabs(run):
     assert run("a", "b", "--signature", "n_best") == (0, "a\ta!\ta?\nb\tb!\tb?\n", "")
     _, out, _ = run("a", "--signature", "n_best", "--format", "jsonl")
@@ -131,6 +178,13 @@ def test_files_of_binary_outputs(run, tmp_path):
     assert [json.loads(line)["wav_bytes"] for line in out.splitlines()] == [
         *(str(out_dir / "1.wav"), "", str(out_dir / "3.wav"))
     ]
+
+
+@needs_full_device
+def test_a_full_disk(run, tmp_path):
+    (tmp_path / ".1.wav.partial").symlink_to("/dev/full")
+    argv = ["a", "--signature", "sound", "--out-dir", tmp_path]
+    assert run(*argv) == (2, "", f"predict: {tmp_path}/1.wav: No space left on device\n")
 
 
 def test_progress_bar(run):
@@ -198,6 +252,7 @@ def test_errors_of_addresses(server, capsys):
 CODE = """
 import sys
 from shared import predict
+from shared.data import sources
 from shared.serving import clients
 try:
     status = predict.main(sys.argv[1:])
@@ -228,3 +283,13 @@ def test_broken_pipe(server, tmp_path):
         process.stdout.close()
         assert process.wait(timeout=60) == 141
         assert process.stderr.read() == b""
+
+
+@needs_full_device
+def test_answers_on_a_full_disk(server):
+    argv = [sys.executable, "-m", "shared.predict", f"{server}/v1/models/toy", "a"]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert (process.returncode, process.stderr) == (2, "predict: stdout: No space left on device\n")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -91,6 +92,59 @@ def test_a_file_whose_name_is_a_pattern(run, tmp_path):
     assert run(f"@{tmp_path}/a[1].jpg") == (0, "PATTERN\n", "")
     os.remove(tmp_path / "a[1].jpg")
     assert run(f"@{tmp_path}/a[1].jpg") == (0, "OTHER\n", "")
+
+
+def test_a_glob_below_a_folder_whose_name_is_a_pattern(run, tmp_path):
+    (tmp_path / "a[1]" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "a[1]" / "b" / "c" / "d.jpg").write_bytes(b"d")
+    assert run(f"@{tmp_path}/a[1]/**/*.jpg", f"@{tmp_path}/a[1]/?/c/d.*") == (0, "D\nD\n", "")
+
+
+# ---- Lines or a whole file -----------------------------------------------------------------------
+
+NAMES = ["test.en", "train.zh", "a.cmn", "a.en-US", "a.pt_br", "a.src", "A.EN", "a.md", "a.en.gz"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_file_with_any_suffix_is_read_by_lines(run, tmp_path, name):
+    """Such as those of translations, whose suffixes are languages."""
+    content = "\ufeffone\r\ntwo\n".encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert run(f"@{path}") == (0, "ONE\nTWO\n", "")
+    assert run(f"@{tmp_path}/?*.*") == (0, "ONE\nTWO\n", "")
+    status, out, err = run(f"@{tmp_path}")
+    assert (status, out) == (2, "")
+    assert "the folder has no files other than text files" in err
+
+
+@pytest.mark.parametrize("suffix", sorted(predict.MEDIA_SUFFIXES))
+def test_a_media_file_is_one_input_by_its_suffix(run, tmp_path, suffix):
+    assert suffix in predict.HELP
+    path = tmp_path / f"a{suffix.upper()}"
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\n")  # also if it could be text
+    expected = "\ufeffA\\r\\nB\\n".replace("\\r", "\r")
+    assert run(f"@{path}", "text") == (0, f"{expected}\nTEXT\n", "")
+    assert run(f"@{tmp_path}", "text") == (0, f"{expected}\nTEXT\n", "")
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.unknown", "a.dcm.gz", "a.zip"])
+def test_a_file_with_a_zero_byte_is_one_input(run, tmp_path, name):
+    content = b"a\n" + bytes(1) + b"b\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for arg in (tmp_path / name, tmp_path):
+        _, out, _ = run(f"@{arg}", "c", "--format", "jsonl", "--signature", "n_best")
+        rows = [(row["input"], row["outputs"][0]) for row in map(json.loads, out.splitlines())]
+        assert rows == [(f"{tmp_path}/{name}", "a\n\0b\n"), ("c", "c")]
+
+
+def test_a_pipe_is_read_once(run, tmp_path):
+    path = tmp_path / "pipe.en"
+    os.mkfifo(path)
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(path.write_bytes, b"a\nb\n")
+        assert run(f"@{path}") == (0, "A\nB\n", "")
+        writing.result()
 
 
 def test_files_are_read_batch_by_batch(run, tmp_path, monkeypatch):

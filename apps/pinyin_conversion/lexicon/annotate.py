@@ -4,43 +4,77 @@ import collections
 import logging
 import pathlib
 import re
+import sys
 
 from tqdm import tqdm
 
 from shared.errors import InputError
 
+from .spelling import SYLLABLES, TONE_DIGITS
+
 SENTENCE = re.compile("[^。！？；!?;\n]+")
 NOT_CHINESE = re.compile("[^\u3400-\u9fff]+")
-TONE = re.compile("[1-5]")
+# Characters that stand for a syllable but are not in the table of readings: 々 〆 〇, the numerals of
+# Suzhou, radicals, compatibility ideographs, and all outside the basic multilingual plane.
+OTHER_CHINESE = re.compile(
+    "[\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+TONE = re.compile(f"[{TONE_DIGITS}]")
 
 
 def sentences(lines, name):
     """Splits text into sentences and adds their pinyin.
 
-    Punctuation, digits and Latin letters are removed. A sentence with a character that has no reading is
-    skipped.
+    Punctuation, digits and Latin letters are removed: a served model copies them, and converts the
+    syllables around them as one sentence. A sentence with a Chinese character that has no reading, or that
+    is not in the table of readings, is left out as a whole; so is one without Chinese characters. What is
+    left out is reported on stderr.
 
     Args:
         lines: list of strings.
-        name: name of the text, for the progress bar.
+        name: name of the text, for the progress bar and the report.
 
     Returns:
         list of (pinyin, text), such as ("ni3 hao3", "你好").
+
+    Raises:
+        InputError: more than half of the sentences are left out.
     """
     return [pair for _, pair in numbered_sentences(lines, name)]
 
 
 def numbered_sentences(lines, name):
     """As `sentences`, with the index of its line: list of (index, (pinyin, text))."""
-    pairs = []
+    pairs, not_chinese, unreadable = [], 0, 0
     bar = tqdm(lines, desc=f"readings of {name}", mininterval=1, disable=len(lines) < 1000)
     for index, line in enumerate(bar):
         for sentence in SENTENCE.findall(line):
             text = NOT_CHINESE.sub("", sentence)
-            pinyin = read(text)
-            if text and len(pinyin) == len(text):
+            if OTHER_CHINESE.search(sentence):
+                unreadable += 1
+            elif not text:
+                # Quotes and spaces between two ends of sentences are not a sentence.
+                not_chinese += any(map(str.isalnum, sentence))
+            elif _is_readable(text, pinyin := read(text)):
                 pairs.append((index, (" ".join(pinyin), text)))
+            else:
+                unreadable += 1
+    left_out = not_chinese + unreadable
+    if left_out:
+        report = (
+            f"{name}: {left_out:,} of {len(pairs) + left_out:,} sentences are left out: {unreadable:,} have "
+            f"a Chinese character without a reading, {not_chinese:,} have no Chinese character"
+        )
+        if left_out > len(pairs):
+            raise InputError(f"{report}; most of the text must be Chinese")
+        print(report, file=sys.stderr)
     return pairs
+
+
+def _is_readable(text, pinyin):
+    return len(pinyin) == len(text) and all(
+        syllable.rstrip(TONE_DIGITS) in SYLLABLES for syllable in pinyin
+    )
 
 
 def read(text):

@@ -5,16 +5,15 @@ import functools
 import itertools
 import os
 import pathlib
-import unicodedata
 
 import numpy as np
 
 from shared.errors import InputError
 from shared.files import write_text
 
+from .spelling import SYLLABLES, SYNONYMS, TONE_DIGITS
+
 NUM_TONES = 6  # 1 to 4; 5: neutral; 0: no tone given
-TONE_DIGITS = "12345"
-TONE_MARKS = "\u0304\u0301\u030c\u0300"  # combining, of the tones 1 to 4
 
 
 class Readings:
@@ -39,7 +38,8 @@ class Readings:
             file, any reading may be neutral (5) or without a tone (0), a third tone may be a second one
             (before another third tone), and 一 and 不 change theirs. A tone that no reading of a
             syllable has is ignored: all readings of the syllable may have it.
-        codes: {spelling: code}; see `spellings`.
+        codes: {syllable with its tone, such as "lv4" or "lv": code}; a syllable that has no characters
+            has the codes of its synonym (`spelling.SYNONYMS`).
         size: number of readings.
 
     Raises:
@@ -74,7 +74,15 @@ class Readings:
             self.tones[np.ix_(rows, sandhi)] = True
         for first, end in itertools.pairwise(starts):
             self.tones[first:end, ~self.tones[first:end].any(0)] = True
-        self.codes = spellings(self.syllables)
+        number = {syllable: i for i, syllable in enumerate(self.syllables)}
+        for syllable, synonym in SYNONYMS.items():
+            if synonym in number:
+                number.setdefault(syllable, number[synonym])
+        self.codes = {
+            f"{syllable}{tone or ''}": 1 + NUM_TONES * i + tone
+            for syllable, i in number.items()
+            for tone in range(NUM_TONES)
+        }
         self.size = len(self.characters)
         self._reading_of = {
             (syllable, self.characters[i]): i
@@ -95,6 +103,9 @@ class Readings:
             pairs: list of (pinyin, text), as for `parse`.
             path: the file to write.
 
+        Raises:
+            InputError: a pair has something that is not a syllable of Mandarin.
+
         Returns:
             The `Readings` of that file.
         """
@@ -107,6 +118,8 @@ class Readings:
         counts = collections.Counter()
         for (spelling, character), count in occurrences.items():
             syllable, tone = spelling.rstrip(TONE_DIGITS), spelling[-1]
+            if syllable not in SYLLABLES:
+                raise InputError(f"{spelling!r} is not a pinyin syllable")
             table[syllable][character] |= {tone} & set(TONE_DIGITS)
             counts[syllable, character] += count
         usual, rare = _pypinyin_readings({c for _, c in occurrences} | _gb2312())
@@ -130,7 +143,7 @@ class Readings:
         """Returns the codes and readings of a pair, int32 (time,) each.
 
         Args:
-            pinyin: syllables separated by spaces, such as "lv4 xing2".
+            pinyin: syllables separated by spaces, as `spelling.canonical_pinyin` writes them: "lv4 xing2".
             text: one character for each syllable.
             tones: keep the tones; without, the codes have tone 0.
 
@@ -147,9 +160,9 @@ class Readings:
             )
         codes, numbers = [], []
         for spelling, character in zip(spelled, text, strict=True):
-            code = self.codes.get(spelling.lower())
+            code = self.codes.get(spelling)
             if code is None:
-                raise InputError(f"{spelling!r} is not a pinyin syllable: {pinyin}")
+                raise InputError(f"{spelling!r} is not a syllable of this model: {pinyin}")
             syllable, tone = divmod(code - 1, NUM_TONES)
             tone = tone if tones else 0
             number = self._reading_of.get((self.syllables[syllable], character), -1)
@@ -181,47 +194,15 @@ class Readings:
         return table
 
 
-def spellings(syllables):
-    """Returns every way to write a syllable, {spelling: code}: `ta`, `ta1`, `tā`; `lv`, `lü`, `lu:`, `lue`.
-
-    Vowels with tone marks are included composed and decomposed (Unicode NFC and NFD).
-    """
-    codes = {}
-    for i, syllable in enumerate(syllables):
-        plain = syllable.replace("v", "\u00fc")
-        forms = {syllable, plain, syllable.replace("v", "u:")}
-        if syllable.endswith("ve"):  # lue and nue can only mean lve and nve
-            forms.add(syllable.replace("v", "u"))
-        for form in forms:
-            codes |= {f"{form}{tone or ''}": 1 + NUM_TONES * i + tone for tone in range(NUM_TONES)}
-        for tone, mark in enumerate(TONE_MARKS, 1):
-            end = _marked_vowel(plain) + 1
-            if end:
-                composed = unicodedata.normalize("NFC", plain[:end] + mark + plain[end:])
-                for form in (composed, unicodedata.normalize("NFD", composed)):
-                    codes[form] = 1 + NUM_TONES * i + tone
-    return codes
-
-
 def known_syllables(pairs):
-    """Returns the set of syllables, without tones, that `Readings.build(pairs, ...)` knows."""
+    """Returns the set of syllables, without tones, that `Readings.build(pairs, ...)` can parse."""
     occurrences = set()
     for pinyin, text in pairs:
         occurrences.update(zip(pinyin.split(), text, strict=True))
-    syllables = {spelling.rstrip(TONE_DIGITS) for spelling, _ in occurrences}
     usual, rare = _pypinyin_readings({c for _, c in occurrences} | _gb2312())
-    return syllables.union(syllable for syllable, _, _ in (*usual, *rare))
-
-
-def _marked_vowel(syllable):
-    """Returns the index of the vowel that carries the tone mark, or -1.
-
-    It is the first of a, o and e that the syllable has; else its last vowel.
-    """
-    for vowel in "aoe":
-        if vowel in syllable:
-            return syllable.index(vowel)
-    return max(syllable.rfind(vowel) for vowel in "iu\u00fc")
+    syllables = {spelling.rstrip(TONE_DIGITS) for spelling, _ in occurrences}
+    syllables.update(syllable for syllable, _, _ in (*usual, *rare))
+    return syllables.union(a for a, b in SYNONYMS.items() if b in syllables)
 
 
 def _gb2312():
@@ -254,7 +235,7 @@ def _pypinyin_readings(characters):
     for character in sorted(characters):
         for i, marked in enumerate(PINYIN_DICT.get(ord(character), "").split(",")):
             syllable, tone = split(marked) if marked else ("", "")
-            if syllable:
+            if syllable in SYLLABLES:
                 is_usual = i == 0 or (syllable, character) in in_phrases
                 (usual if is_usual else rare).append((syllable, character, tone))
     return usual, rare

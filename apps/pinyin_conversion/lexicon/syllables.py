@@ -6,21 +6,18 @@ import tensorflow as tf
 from shared.files import read_npz, write_npz
 from shared.text.ngram import KneserNey
 
+from . import pieces as text_pieces
 from .readings import NUM_TONES
 
-MAX_SPELLING_LENGTH = 10  # in characters: "chua\u0304ng", "zhuang5", "nu:e4"
 NUM_PATHS = 2  # segmentations of a letter sequence that are computed
 LOG_ZERO = -1e9  # log-probability of what is impossible; finite, because sums of it are compared
-SEPARATOR = (
-    "\x1f"  # marks the borders of pieces; ASCII's unit separator, replaced in the text first
-)
-LETTERS = r"(?:[\p{Latin}\p{Mn}]+[1-5]?)+"  # a letter sequence, which may be pinyin
+ERHUA_LOG_P = -20.0  # the suffix of erhua is chosen only where there is no other segmentation
 
 
 class Syllables(tf.Module):
     """Segments text into syllables.
 
-    A letter sequence that is a spelling is one syllable: `xian`, while `xi'an` and `xi an` are two. Any other
+    A letter sequence that is a syllable is not divided: `xian`, while `xi'an` and `xi an` are two. Any other
     sequence gets the segmentation that is most likely under a bigram model:
 
         argmax over s_1 ... s_n, whose spellings concatenate to the letters, of sum_t log p(s_t | s_{t-1})
@@ -29,9 +26,14 @@ class Syllables(tf.Module):
     The second best segmentation is returned too, because often only the characters tell which one is meant.
     A sequence without a segmentation is not pinyin.
 
+    The suffix of erhua, `huar`, has the code `erhua`. It may also stand alone after a syllable: `hua1 r5`.
+
     Args:
         readings: `Readings`.
         path: a .npz file written by `build`.
+
+    Attributes:
+        erhua: int, as of `Spans`.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -41,12 +43,11 @@ class Syllables(tf.Module):
         super().__init__()
         tables = read_npz(path)
         self._log_p = tf.Variable(tables["log_p"], trainable=False, name="syllables_log_p")
-        self._code_of = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                list(readings.codes), list(readings.codes.values()), tf.string, tf.int32
-            ),
-            default_value=0,
-        )
+        self._spans = text_pieces.Spans(readings)
+        self.erhua = self._spans.erhua
+        self._er = (
+            readings.codes.get("er", 0) // NUM_TONES
+        )  # the suffix precedes as this syllable does
 
     @classmethod
     def build(cls, sentences, readings, path):
@@ -72,158 +73,224 @@ class Syllables(tf.Module):
         write_npz(path, log_p=log_p.astype(np.float32))
         return cls(readings, path)
 
-    def segment(self, text):
+    def segment(self, text, continued=None):
         """Splits text into letter sequences and the parts between them, and segments the letters.
 
         Args:
             text: string (batch,), valid UTF-8.
+            continued: bool (batch,), whether there is a syllable before the text, so that it may begin
+                with the suffix of erhua; None: there is none.
 
         Returns:
-            pieces: ragged string (batch, pieces); every second piece is a letter sequence.
+            pieces: ragged string (batch, pieces), which concatenate to the text.
+            is_letters: bool (pieces of the batch,), which pieces are letter sequences.
             codes: ragged int32 (batch, pieces, syllables), empty where a piece is not pinyin.
             alternative: codes again, with the second best segmentation of the letter sequence of each
                 text whose two segmentations are closest.
             gap: float32 (batch,), by how much `alternative` is less likely, a difference of
                 log-probabilities; 1e9 where there is no other segmentation.
         """
-        text = tf.strings.regex_replace(text, SEPARATOR, " ")
-        text = tf.strings.regex_replace(text, "([nlNL])[uU]:", "\\1\u00fc")
-        marked = tf.strings.regex_replace(text, LETTERS, f"{SEPARATOR}\\0{SEPARATOR}")
-        pieces = tf.strings.split(marked, SEPARATOR)
-        place = tf.ragged.range(pieces.row_lengths())
-        letters = tf.where(place.flat_values % 2 == 1, pieces.flat_values, "")
-        best, second, gap = self.segment_letters(tf.strings.lower(letters, "utf-8"))
+        pieces, is_letters, letters = text_pieces.split(text)
+        best, second, gap = self.segment_letters(letters)
+        best = self._remove_suffixes(pieces, best, continued)
         smallest = tf.reduce_min(pieces.with_values(gap), axis=1)
         closest = (gap == tf.gather(smallest, pieces.value_rowids())) & (gap < -LOG_ZERO)
         alternative = _select(closest, second, best)
-        return pieces, pieces.with_values(best), pieces.with_values(alternative), smallest
+        best, alternative = map(pieces.with_values, (best, alternative))
+        return pieces, is_letters, best, alternative, smallest
+
+    def _remove_suffixes(self, pieces, codes, continued):
+        """Removes the suffix of erhua where it stands alone and no syllable is before it.
+
+        Only spaces or an apostrophe may be between them.
+        """
+        flat, rows = pieces.flat_values, pieces.value_rowids()
+        between = rf"{text_pieces.SPACE}*|{text_pieces.APOSTROPHE}"
+        between = tf.strings.regex_full_match(flat, between)
+        is_suffix = _first(codes) == self.erhua
+        is_pinyin = (codes.row_lengths() > 0) & ~is_suffix
+        before = lambda t, n: tf.pad(t, [[n, 0]])[: tf.size(t)]  # noqa: E731
+        # The first two pieces of a row have no neighbour on the left in their row.
+        place = tf.ragged.range(pieces.row_lengths()).flat_values
+        keep = before(between, 1) & before(is_pinyin, 2) & (place > 1)
+        if continued is not None:
+            keep |= before(between, 1) & tf.gather(continued, rows) & (place == 1)
+        keep |= ~is_suffix
+        values = tf.boolean_mask(codes.values, tf.gather(keep, codes.value_rowids()))
+        lengths = tf.where(keep, codes.row_lengths(), 0)
+        return tf.RaggedTensor.from_row_lengths(values, lengths)
 
     def segment_letters(self, letters):
         """Segments letter sequences; see the class.
 
         Args:
-            letters: string (n,), in lower case.
+            letters: string (n,), as of `pieces.split`.
 
         Returns:
             best, second: codes of the two best segmentations, ragged int32 (n, syllables), empty where
                 there is none.
             gap: float32 (n,), by how much the second is less likely; 1e9 where there is none.
         """
-        whole = self._code_of.lookup(letters)
-        single = tf.RaggedTensor.from_row_lengths(whole[whole > 0], tf.cast(whole > 0, tf.int64))
-        is_long = (whole == 0) & (letters != "")
-        unique, place = tf.unique(tf.boolean_mask(letters, is_long))
-        best, second, gap = self._viterbi(unique)
+        codes, lengths, is_suffix = self._spans(letters)
+        starts = tf.cumsum(lengths, exclusive=True)
+        # The span that is the whole sequence.
+        last = tf.maximum(starts + lengths - 1, 0)
+        is_short = (lengths > 0) & (lengths <= text_pieces.MAX_SPAN)
+        span = tf.where(is_short, last * text_pieces.MAX_SPAN + lengths - 1, 0)
+        padded = tf.pad(tf.reshape(codes, [-1]), [[0, 1]])
+        whole = tf.where(is_short, tf.gather(padded, span), 0)
+        whole = tf.where(is_suffix, self.erhua, tf.where(whole < self.erhua, whole, 0))
+        is_one = whole > 0
+        single = tf.RaggedTensor.from_row_lengths(whole[is_one], tf.cast(is_one, tf.int64))
+        is_long = ~is_one & (lengths > 0)
+        of_letter = tf.repeat(is_long, lengths)
+        best, second, gap = self._viterbi(codes[of_letter], lengths[is_long])
         count = tf.size(letters)
         place = tf.tensor_scatter_nd_update(
-            tf.range(count), tf.cast(tf.where(is_long), tf.int32), count + place
+            tf.range(count), tf.where(is_long), count + tf.range(tf.size(gap))
         )
         merge = lambda short, long: tf.gather(tf.concat([short, long], 0), place)  # noqa: E731
         empty = tf.RaggedTensor.from_row_lengths(whole[:0], tf.zeros([count], tf.int64))
         certain = tf.fill([count], -LOG_ZERO)
         return merge(single, best), merge(empty, second), merge(certain, gap)
 
-    def _viterbi(self, letters):
-        """As `segment_letters`, for sequences that are not a spelling: Viterbi with two paths per state.
+    def _viterbi(self, codes, lengths):
+        """As `segment_letters`, for the sequences that are not one syllable.
 
-        State (t, n): a syllable of n letters ends at letter t. Its predecessors are the states
-        (t - n, m). The two best paths to each state are kept.
+        Viterbi with two paths per state. State (t, n): a syllable of n letters ends at letter t. Its
+        predecessors are the states (t - n, m). The two best paths to each state are kept.
+
+        Sequences are not padded: the longest comes first, step t has the sequences of more than t letters,
+        and the steps are concatenated. So a long sequence costs the others nothing.
+
+        Args:
+            codes: int32 (letters, MAX_SPAN), as of `Spans`.
+            lengths: int32 (n,), at least 1.
         """
-        codes, length = self._spans(letters)  # (sequences, time, MAX_SPELLING_LENGTH)
-        syllable = tf.maximum((codes - 1) // NUM_TONES, 0)
-        first, transition = self._transitions(codes, syllable)
-        count, steps, _ = tf.unstack(tf.shape(codes))
-        spans = MAX_SPELLING_LENGTH
-        num_states = spans * NUM_PATHS
+        spans, num_states = text_pieces.MAX_SPAN, text_pieces.MAX_SPAN * NUM_PATHS
+        starts = tf.cumsum(lengths, exclusive=True)
+        place = tf.ragged.range(lengths).flat_values
+        order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+        count, steps = tf.size(lengths), tf.reduce_max(tf.pad(lengths, [[0, 1]]))
+        ascending = tf.reverse(tf.gather(lengths, order), [0])
+        active = count - tf.searchsorted(ascending, tf.range(steps), side="right")
+        begin = tf.cumsum(active, exclusive=True)  # of each step
+        by_step = tf.ragged.range(active)
+        # The index of each letter of the steps among `codes`.
+        letter = tf.gather(tf.gather(starts, order), by_step.flat_values)
+        letter += tf.cast(by_step.value_rowids(), tf.int32)
+        first, transition, last_syllable = self._transitions(codes, place)
+        codes, first, transition, last_syllable = (
+            tf.gather(t, letter) for t in (codes, first, transition, last_syllable)
+        )
 
         def forward(time, recent, origins, alphas):
             # recent: of the last `spans` letters, the latest first: (sequences, spans, spans, NUM_PATHS)
-            paths = recent + transition[:, time, ..., tf.newaxis]
-            paths = tf.reshape(paths, [count, spans, num_states])
-            paths = tf.concat([paths, first[:, time, :, tf.newaxis]], -1)
+            now, rows = active[time], begin[time] + tf.range(active[time])
+            recent = recent[:now]
+            paths = recent + tf.gather(transition, rows)[..., tf.newaxis]
+            paths = tf.reshape(paths, [now, spans, num_states])
+            paths = tf.concat([paths, tf.gather(first, rows)[..., tf.newaxis]], -1)
             alpha, origin = tf.math.top_k(paths, NUM_PATHS)  # (sequences, spans, NUM_PATHS)
-            origins = origins.write(time, tf.reshape(origin, [count, num_states]))
-            alphas = alphas.write(time, alpha)
+            origins = origins.write(time, tf.reshape(origin, [now, num_states]))
+            alphas = alphas.write(time, tf.reshape(alpha, [now, num_states]))
             recent = tf.concat([alpha[:, tf.newaxis], recent[:, :-1]], 1)
             return time + 1, recent, origins, alphas
 
-        _, _, origins, alphas = tf.while_loop(
+        array = lambda dtype, width: tf.TensorArray(  # noqa: E731
+            dtype, steps, element_shape=[None, width], infer_shape=False
+        )
+        recent = tf.fill([count, spans, spans, NUM_PATHS], LOG_ZERO)
+        *_, origins, alphas = tf.while_loop(
             lambda time, *_: time < steps,
             forward,
-            (
-                0,
-                tf.fill([count, spans, spans, NUM_PATHS], LOG_ZERO),
-                tf.TensorArray(tf.int32, steps, element_shape=[None, num_states]),
-                tf.TensorArray(tf.float32, steps, element_shape=[None, spans, NUM_PATHS]),
+            (0, recent, array(tf.int32, num_states), array(tf.float32, num_states)),
+            shape_invariants=(
+                tf.TensorShape([]), tf.TensorShape([None, spans, spans, NUM_PATHS]), None, None
             ),
-        )
-        last = tf.maximum(length - 1, 0)
-        final = tf.gather(tf.transpose(alphas.stack(), [1, 0, 2, 3]), last, batch_dims=1)
-        final += tf.gather(self._log_p[:, -1], tf.gather(syllable, last, batch_dims=1))[..., None]
+        )  # fmt: skip
+        origins, alphas = origins.concat(), alphas.concat()
+        last = tf.gather(lengths, order) - 1
+        end_row = tf.gather(begin, last) + tf.range(count)
+        final = tf.reshape(tf.gather(alphas, end_row), [count, spans, NUM_PATHS])
+        boundary = tf.shape(self._log_p)[0] - 1
+        pair = tf.gather(last_syllable, end_row)
+        final += tf.gather_nd(self._log_p, tf.stack([pair, tf.fill(tf.shape(pair), boundary)], -1))[
+            ..., tf.newaxis
+        ]
         log_p, state = tf.math.top_k(tf.reshape(final, [count, num_states]), NUM_PATHS)
         possible = log_p > LOG_ZERO / 2
 
         def backward(time, end, state, path):
             # `end` is the letter at which the next syllable, from the right, ends.
-            here = end == time
-            n = state // NUM_PATHS
-            path = path.write(time, tf.where(here, tf.gather(codes[:, time], n, batch_dims=1), 0))
-            origin = tf.gather(origins.read(time), state, batch_dims=1)
+            now, rows = active[time], begin[time] + tf.range(active[time])
+            here, n = end[:now] == time, state[:now] // NUM_PATHS
+            code = tf.gather(tf.gather(codes, rows), n, batch_dims=1)
+            path = path.write(time, tf.where(here, code, 0))
+            origin = tf.gather(tf.gather(origins, rows), state[:now], batch_dims=1)
             origin = tf.minimum(origin, num_states - 1)  # unused after the first syllable
-            return time - 1, tf.where(here, end - n - 1, end), tf.where(here, origin, state), path
+            end = tf.concat([tf.where(here, end[:now] - n - 1, end[:now]), end[now:]], 0)
+            state = tf.concat([tf.where(here, origin, state[:now]), state[now:]], 0)
+            return time - 1, end, state, path
 
-        path = tf.TensorArray(tf.int32, steps, element_shape=[None, NUM_PATHS])
         end = tf.where(possible, last[:, tf.newaxis], -1)
         *_, path = tf.while_loop(
-            lambda time, *_: time >= 0, backward, (steps - 1, end, state, path)
-        )
-        paths = tf.transpose(path.stack(), [2, 1, 0])  # (NUM_PATHS, sequences, time)
-        best, second = (tf.ragged.boolean_mask(paths[i], paths[i] > 0) for i in range(NUM_PATHS))
-        return best, second, tf.where(possible[:, 1], log_p[:, 0] - log_p[:, 1], -LOG_ZERO)
+            lambda time, *_: time >= 0,
+            backward,
+            (steps - 1, end, state, array(tf.int32, NUM_PATHS)),
+            shape_invariants=(
+                tf.TensorShape([]), tf.TensorShape([None, NUM_PATHS]),
+                tf.TensorShape([None, NUM_PATHS]), None,
+            ),
+        )  # fmt: skip
+        path = tf.gather(path.concat(), tf.math.invert_permutation(letter))
+        # A code with the suffix of erhua becomes two: the syllable, at the letter before, and the suffix.
+        has_suffix = path > self.erhua
+        syllable = tf.pad(tf.where(has_suffix, path - self.erhua, 0), [[0, 1], [0, 0]])[1:]
+        path = tf.where(has_suffix, self.erhua, path) + syllable
+        rows = tf.cast(lengths, tf.int64)
+        paths = (tf.RaggedTensor.from_row_lengths(path[:, i], rows) for i in range(NUM_PATHS))
+        best, second = (tf.ragged.boolean_mask(p, p.with_values(p.values > 0)) for p in paths)
+        gap = tf.where(possible[:, 1], log_p[:, 0] - log_p[:, 1], -LOG_ZERO)
+        return best, second, tf.gather(gap, tf.math.invert_permutation(order))
 
-    def _spans(self, letters):
-        """Looks up every span of up to MAX_SPELLING_LENGTH letters.
-
-        Returns:
-            codes: int32 (sequences, time, n), of the span of n + 1 letters that ends at each letter; 0
-                where it is not a spelling.
-            length: int32 (sequences,), number of letters.
-        """
-        letters = tf.strings.unicode_split(letters, "UTF-8")
-        length = tf.cast(letters.row_lengths(), tf.int32)
-        letters = letters.to_tensor("")  # (sequences, time)
-        letters = tf.pad(letters, [[0, 0], [0, tf.maximum(1 - tf.shape(letters)[1], 0)]])
-        steps = tf.shape(letters)[1]
-        span, codes = tf.fill(tf.shape(letters), ""), []
-        for n in range(MAX_SPELLING_LENGTH):
-            span = tf.pad(letters, [[0, 0], [n, 0]], constant_values="\n")[:, :steps] + span
-            codes.append(self._code_of.lookup(span))
-        return tf.stack(codes, -1), length
-
-    def _transitions(self, codes, syllable):
+    def _transitions(self, codes, place):
         """Computes the log-probabilities of the spans, `LOG_ZERO` where a span is not a syllable.
 
+        Args:
+            codes: int32 (letters, MAX_SPAN), as of `Spans`.
+            place: int32 (letters,), the index of each letter in its sequence.
+
         Returns:
-            first: (sequences, time, n), of a span at the beginning of its sequence.
-            transition: (sequences, time, n, m), of a span of n + 1 letters after one of m + 1 letters.
+            first: (letters, n), of a span at the beginning of its sequence.
+            transition: (letters, n, m), of a span of n + 1 letters after one of m + 1 letters.
+            last: int32 (letters, n), the last syllable of a span.
         """
-        steps = tf.shape(codes)[1]
+        spans, has_suffix = text_pieces.MAX_SPAN, codes > self.erhua
+        syllable = tf.maximum(codes - 1 - tf.where(has_suffix, self.erhua, 0), 0) // NUM_TONES
+        last = tf.where(has_suffix, self._er, syllable)
+        impossible = tf.where(codes > 0, tf.where(has_suffix, ERHUA_LOG_P, 0.0), LOG_ZERO)
         boundary = tf.shape(self._log_p)[0] - 1
-        is_first = tf.range(1, MAX_SPELLING_LENGTH + 1) == tf.range(1, steps + 1)[:, tf.newaxis]
-        first = tf.gather(self._log_p[boundary], syllable)
+        is_first = tf.range(spans) == place[:, tf.newaxis]
+        first = tf.gather(self._log_p[boundary], syllable) + impossible
         first = tf.where((codes > 0) & is_first, first, LOG_ZERO)
+        # The spans that end where each span begins, of the same sequence.
+        end = tf.range(tf.size(place))[:, tf.newaxis] - tf.range(1, spans + 1)
+        exists = place[:, tf.newaxis] >= tf.range(1, spans + 1)
+        end = tf.where(exists, end, 0)
+        before, exists = tf.gather(last, end), exists[..., tf.newaxis] & (tf.gather(codes, end) > 0)
+        pair = before * (boundary + 1) + syllable[..., tf.newaxis]
+        log_p = tf.gather(tf.reshape(self._log_p, [-1]), pair) + impossible[..., tf.newaxis]
+        exists &= (codes > 0)[..., tf.newaxis]
+        return first, tf.where(exists, log_p, LOG_ZERO), last
 
-        def previous(t):  # the spans that end where each span begins
-            shifted = [
-                tf.pad(t, [[0, 0], [n + 1, 0], [0, 0]])[:, :steps]
-                for n in range(MAX_SPELLING_LENGTH)
-            ]
-            return tf.stack(shifted, 2)
 
-        before = previous(syllable)
-        pair = tf.stack([before, tf.broadcast_to(syllable[..., None], tf.shape(before))], -1)
-        possible = (codes > 0)[..., tf.newaxis] & (previous(codes) > 0)
-        return first, tf.where(possible, tf.gather_nd(self._log_p, pair), LOG_ZERO)
+def _first(codes):
+    """Returns the first code of each row of a ragged tensor (rows, syllables); 0 of an empty row."""
+    return tf.gather(
+        tf.pad(codes.values, [[0, 1]]),
+        tf.where(codes.row_lengths() > 0, codes.row_starts(), tf.size(codes.values, tf.int64)),
+    )
 
 
 def _select(condition, x, y):

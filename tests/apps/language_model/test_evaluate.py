@@ -88,14 +88,14 @@ def test_figures(tokenizer, small, trained, request):
     )
     assert result["perplexity"] != result["perplexity_line_by_line"]
 
-    # The baseline: its name contains the order, which is the best one on the validation text.
+    # The baseline: its name contains the order, which is the best of all on the validation text.
     order = int(re.fullmatch(r"modified Kneser-Ney (\d+)-gram", result["baseline"])[1])
     texts = {s: ids_of(splits[s], path, tokenizer)[0] for s in splits}
     end = 0 if tokenizer == "word" else None
-    models = {n: KneserNey.fit(texts["train"], n, size, end) for n in (order - 1, order, order + 1)}
+    orders = evaluate.ORDERS[tokenizer]
+    models = {n: KneserNey.fit(texts["train"], n, size, end) for n in orders}
     valid = {n: model.log_prob(texts["valid"]).sum() for n, model in models.items()}
-    assert order == 2 or valid[order] > valid[order - 1]
-    assert valid[order] >= valid[order + 1]
+    assert order == max(orders, key=valid.get)
     test = models[order].log_prob(texts["test"])
     assert len(test) == len(ids)
     np.testing.assert_allclose(result["baseline_perplexity"], np.exp(-test.mean()), rtol=1e-3)
@@ -118,6 +118,31 @@ def test_figures(tokenizer, small, trained, request):
     ):
         assert part in line
     assert "\n" not in line
+
+
+def test_the_order_is_the_best_of_all(small, tmp_path, monkeypatch):
+    """A worse order may be followed by a better one."""
+    valid = {2: -30.0, 3: -20.0, 4: -25.0, 5: -15.0, 6: -16.0}
+
+    class Model:
+        def __init__(self, order):
+            self.order = order
+
+        def log_prob(self, ids):
+            is_valid = len(ids) == len(texts["valid"])
+            return np.array([valid[self.order] if is_valid else -float(self.order)])
+
+    splits = data.splits(small)
+    assets = data.build_assets(
+        dataclasses.replace(small, tokenizer="word"), splits["train"], tmp_path
+    )
+    texts = {name: data.encode(assets.vocabulary, split) for name, split in splits.items()}
+    assert len(texts["valid"]) != len(texts["test"])
+    fit = lambda ids, order, size, end_id: Model(order)  # noqa: E731
+    monkeypatch.setattr(evaluate.KneserNey, "fit", fit)
+    config = dataclasses.replace(small, tokenizer="word")
+    name, log_p = evaluate._ngram(assets.vocabulary, config, splits)
+    assert (name, log_p) == ("modified Kneser-Ney 5-gram", -5.0)
 
 
 def test_the_perplexity_of_subwords_is_per_word(small, tmp_path):
@@ -189,6 +214,11 @@ def test_main_prints_the_figures(trained, small, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     result = evaluate.evaluate(folder, small, data.splits(small))
     assert printed == list(results.lines(result))
+
+
+def test_the_size_of_the_cache_has_a_range(tmp_path, capsys):
+    line = fails(capsys, tmp_path, "--cache", "-1")
+    assert line.startswith("error: --cache must be at least 0")
 
 
 def test_no_such_folder(tmp_path, capsys):

@@ -149,6 +149,35 @@ def test_gradients_stay_inside_a_window(cell):
     assert np.abs(stack(b, carry=ones) - y).max() > 1e-3
 
 
+@pytest.mark.parametrize("graph", [False, True])
+@cells
+def test_a_batch_of_another_size_is_refused(cell, graph):
+    """The carried states have `batch_size` rows; one row must not become as many."""
+    model = built(cell)
+    stack = model.get_layer("stack")
+    x, ones = tf.random.stateless_normal([B + 1, T, 5], [1, 2]), tf.ones([B + 1])
+
+    def read(x, carry, training=False):
+        return stack(x, carry=carry, training=training)
+
+    errors = (ValueError,)
+    if graph:
+        spec = [tf.TensorSpec([None, None, 5]), tf.TensorSpec([None])]
+        read = tf.function(read, input_signature=spec, autograph=False)
+        errors = (ValueError, tf.errors.InvalidArgumentError)
+    assert read(x[:B], ones[:B]).shape == (B, T, 5)
+    for rows in (1, B - 1, B + 1):
+        for wrong in (x[:rows], ones[:rows]), (x[:B], ones[:rows]), (x[:rows], ones[:B]):
+            with pytest.raises(errors, match=r"must have the 3 rows .*`batch_size`"):
+                read(*wrong)
+
+
+def test_a_model_refuses_a_batch_of_another_size():
+    model = built("peephole_lstm")
+    with pytest.raises(ValueError, match=r"must have the 3 rows .*`batch_size`"):
+        model({"tokens": tokens()[:1], "carry": np.ones(1, "float32")})
+
+
 def test_state_variables_are_in_the_checkpoint_and_not_trained():
     model = built("peephole_lstm")
     states = model.state_variables
@@ -173,6 +202,46 @@ def test_without_carry_it_equals_a_recurrent_stack():
     np.testing.assert_allclose(y_2, y[:, 2:], rtol=1e-5, atol=1e-6)
     for c, expected in zip(stack.carried_states, carried, strict=True):
         np.testing.assert_array_equal(c, expected)
+
+
+# --- Dtype policies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampled", [0, 6])
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("mixed_bfloat16", 0.05), ("mixed_float16", 0.01), ("float64", 1e-4)]
+)
+def test_dtype_policies(policy, tolerance, sampled, tmp_path):
+    """Logits and loss are not of 16 bits; the states are carried; a saved model is loaded."""
+    ids, targets = tokens(), tokens(seed=1)
+    expected = logits(built("peephole_lstm", sampled_softmax=sampled, dropout=0.0), ids)
+    try:
+        if policy == "float64":
+            keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy(policy)
+        model = built("peephole_lstm", sampled_softmax=sampled, dropout=0.0)
+        types = keras.dtype_policies.get(policy)
+        result = model(inputs(ids, (0, 0, 0)))
+        assert result.dtype == model.outputs[0].dtype == types.variable_dtype
+        np.testing.assert_allclose(result, expected, atol=tolerance)
+        assert {v.dtype for v in model.trainable_variables} == {types.variable_dtype}
+        parts = [logits(model, ids[:, :4]), logits(model, ids[:, 4:], (1, 1, 1))]
+        np.testing.assert_allclose(np.concatenate(parts, 1), expected, atol=tolerance)
+        model.save(tmp_path / "m.keras")
+        loaded = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+        np.testing.assert_array_equal(logits(loaded, ids), result)
+
+        model.compile(keras.optimizers.SGD(0.1), LOSS)
+        weights = [v.numpy() for v in model.trainable_variables]
+        batch = (inputs(ids, (0, 0, 0)), targets, np.ones((B, T), "float32"))
+        losses = [model.train_on_batch(*batch) for _ in range(2)]
+        assert np.isfinite(losses).all()
+        assert all(
+            (v.numpy() != w).any() for v, w in zip(model.trainable_variables, weights, strict=True)
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_floatx("float32")
 
 
 # --- Saved files ---------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_tables_with_groups(folder):
 
 
 def test_text_gets_its_readings(tmp_path):
-    write_text(tmp_path, "他说：你好！我们去旅行。\nabc 123\n银行\n")
+    write_text(tmp_path, "他说：你好！我们去旅行。\n，\n银行\n")
     splits = data.splits(files(tmp_path))
     assert list(splits["train"]) == [
         ("ta1 shuo1 ni3 hao3", "他说你好"),
@@ -143,18 +143,103 @@ def test_text_of_tfds_gets_its_readings(monkeypatch):
         ("a\tta1 hen3", "line 4: 3 columns"),
         ("a\tta1 hen3\t他很好", "line 4: 2 syllables for 3 characters"),
         ("a\thoa3 de5\t好的", "line 4: 'hoa3' is not a pinyin syllable"),
+        ("a\thao6 de5\t好的", "line 4: 'hao6' is not a pinyin syllable"),
+        ("a\thaode5\t好", "line 4: 'haode5' is not a pinyin syllable"),
+        ("a\thǎo3 dè5\t好的", "line 4: 'dè5' is not a pinyin syllable"),
     ],
 )
 def test_a_broken_line_of_any_split_is_named(folder, split, row, message):
     write_rows(folder, "other", ROWS)
     with open(folder / f"{split}.tsv", "a", encoding="utf-8") as file:
         file.write(row + "\n")
-    config = files(folder, extra_tests=("other",))
-    if split == "train" and "hoa3" in row:  # the syllables of train are known
-        assert len(data.splits(config)["train"]) == 4
-        return
     with pytest.raises(InputError, match=rf"{split}\.tsv, {message}"):
-        data.splits(config)
+        data.splits(files(folder, extra_tests=("other",)))
+
+
+def test_a_syllable_that_the_model_cannot_know_is_named(folder):
+    """`rua` has no character in GB 2312: only the training data can bring one."""
+    with open(folder / "test.tsv", "a", encoding="utf-8") as file:
+        file.write("a\trua2 ma5\t挼吗\n")
+    with pytest.raises(InputError, match=r"test\.tsv, line 4: no character .* is read 'rua2'"):
+        data.splits(files(folder))
+    with open(folder / "train.tsv", "a", encoding="utf-8") as file:
+        file.write("a\trua2\t挼\n")
+    assert data.splits(files(folder))["test"][3] == ("rua2 ma5", "挼吗")
+
+
+def test_any_spelling_gives_the_same_pairs(folder, tmp_path_factory):
+    """Tone marks, NFD, capitals, full width, erhua and ü: the splits, their digests and the assets agree."""
+    expected = [
+        ("ni3 hao3 lv4 nve4", "你好绿虐"), ("hua1 er", "花儿"), ("hua1 er5", "花儿"), ("ju4 ma", "句吗"),
+    ]  # fmt: skip
+    written = [
+        ("nǐ ha\u030co l\u01dc nüè", "你好绿虐"),
+        ("huar1", "花儿"),
+        ("Hua1 r5", "花儿"),
+        ("JV4 ｍａ", "句吗"),
+    ]
+    pairs = []
+    for rows in (expected, written):
+        folder = tmp_path_factory.mktemp("folder")
+        for split in sources.SPLITS:
+            write_rows(folder, split, [("a", *row) for row in rows])
+        config = files(folder)
+        splits = data.splits(config)
+        assets = data.build_assets(config, splits["train"], tmp_path_factory.mktemp("assets"))
+        pairs.append((list(splits["train"]), splits["test"].digest, assets.readings.characters))
+    assert pairs[0] == pairs[1]
+    assert pairs[0][0] == expected
+
+
+def test_empty_lines_are_counted(folder, capsys):
+    with open(folder / "train.tsv", "a", encoding="utf-8") as file:
+        file.write("a\t\t\nb\t \t\n")
+    train = data.splits(files(folder))["train"]
+    assert list(train) == PAIRS
+    assert train.groups == ["a", "b", "a"]
+    assert "train: 2 of 5 lines are empty and left out\n" in capsys.readouterr().err
+    with open(folder / "train.tsv", "a", encoding="utf-8") as file:
+        file.write("a\t\t\n" * 2)
+    with pytest.raises(InputError, match="train: 4 of 7 lines are empty and left out"):
+        data.splits(files(folder))
+
+
+def test_sentences_that_are_left_out_of_text_are_counted(tmp_path, capsys):
+    """A character outside the table is never dropped, which would join its neighbours."""
+    text = "我们二〇一五年去。他是\U00020bb7野家的人！很好？mp3\n今天。我们去\uf9dd。\n"
+    write_text(tmp_path, text + "他好。" * 5)
+    splits = data.splits(files(tmp_path))
+    assert {text for _, text in splits["valid"]} == {"很好", "今天", "他好"}
+    errors = capsys.readouterr().err
+    for name in sources.SPLITS:
+        assert (
+            f"{name}: 4 of 11 sentences are left out: 3 have a Chinese character without a reading, 1 have "
+            "no Chinese character\n"
+        ) in errors
+    write_text(tmp_path, "他好。二〇一五年。\nno Chinese", ["test"])
+    with pytest.raises(InputError, match="test: 2 of 3 sentences are left out"):
+        data.splits(files(tmp_path))
+
+
+def test_known_sentences_are_counted(folder, capsys):
+    write_text(folder, "银行。他很好。\n", ["train"])
+    assert len(data.splits(files(folder))["train"]) == 4
+    expected = "train: 1 of 2 sentences of text are left out, because train.tsv or another split has them\n"
+    assert expected in capsys.readouterr().err
+
+
+def test_characters_without_a_reading_are_counted(load, folder, capsys):
+    """他 is not read `ma`: in valid and test, the model cannot be right there."""
+    with open(folder / "test.tsv", "a", encoding="utf-8") as file:
+        file.write("a\tma1 hao3\t他好\n")
+    load()
+    errors = capsys.readouterr().err
+    assert "test: 1 of 10 characters are not in the table of readings" in errors
+    assert "valid" not in errors
+    with open(folder / "valid.tsv", "a", encoding="utf-8") as file:
+        file.write("a\t" + "ma1 " * 10 + "\t" + "他" * 10 + "\n")
+    with pytest.raises(InputError, match="valid: 10 of 18 characters are not in the table"):
+        load()
 
 
 def test_invalid_sources(tmp_path):

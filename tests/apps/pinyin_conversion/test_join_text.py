@@ -41,7 +41,16 @@ def test_public_files_are_joined_in_order(folders, tmp_path, capsys):
     assert output.read_bytes().decode("utf-8") == (
         '发现了此天体。\n他得去。\n银行\n一个男孩。\n很好\n不错, "大" 房间\n'
     )
-    assert capsys.readouterr().out == f"{output}: 6 lines, 30 characters\n"
+    printed = capsys.readouterr()
+    assert printed.out == f"{output}: 6 lines, 30 characters\n"
+    assert printed.err == "1 of 7 texts are empty and left out\n"
+
+
+def test_mostly_empty_texts_are_refused(tmp_path, capsys):
+    (tmp_path / "train.zh").write_text("\n \n好\n", "utf-8")
+    output = tmp_path / "train.txt"
+    assert "2 of 3 texts are empty" in error(capsys, f"--three-am={tmp_path}", f"--output={output}")
+    assert not output.exists()
 
 
 def test_tables_give_the_same_text(folders, tmp_path):

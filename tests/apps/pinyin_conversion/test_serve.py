@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from apps.pinyin_conversion import serve
 from apps.pinyin_conversion.lexicon.readings import NUM_TONES
-from apps.pinyin_conversion.serve import MAX_SYLLABLES, N_BEST
+from apps.pinyin_conversion.serve import N_BEST
 
 TEXTS = ["ta shi yan jiu", "", "womenqu xi'an", "hao", "Hello, shi jie!", "tashi"]
 
@@ -65,7 +65,7 @@ def test_a_character_for_each_syllable(toneless, assets, ask):
     assert answer["outputs"][4].startswith("Hello,")
     assert answer["outputs"][4].endswith("!")
     assert len(answer["outputs"][4]) == len("Hello,世界!")
-    assert answer["error"] == ["", "", "", "", "no syllables: Hello", ""]
+    assert answer["error"] == ["", "the input is blank", "", "", "no syllables: Hello", ""]
 
 
 def test_other_text_is_copied(toneless, ask):
@@ -76,6 +76,7 @@ def test_other_text_is_copied(toneless, ask):
     assert output("\u4ed6 hen hao") == "\u4ed6" + output("hen hao")
     assert output("ta\nshi") == output("ta shi")[0] + "\n" + output("ta shi")[1]
     assert output("'ta'") == f"'{output('ta')}'"
+    assert output("ta 'shi' ma") == "'".join(output("ta shi ma"))
 
 
 def test_the_score_is_the_sum_of_its_terms(toneless, typing, toned, assets, ask):
@@ -106,16 +107,35 @@ def test_n_best(toneless, ask):
     answer = ask(toneless, "n_best", TEXTS)
     default = ask(toneless, "serving_default", TEXTS)
     assert np.shape(answer["outputs"]) == (len(TEXTS), N_BEST)
-    assert (
-        answer["outputs"][0][0] == default["outputs"][0]
-        or answer["score"][0, 0] > default["score"][0]
-    )
-    for outputs, score in zip(answer["outputs"], answer["score"], strict=True):
-        finite = np.isfinite(score)
-        assert (np.diff(score[finite]) <= 0).all()
-        assert len(set(np.array(outputs)[finite])) == finite.sum()
-        assert set(np.array(outputs)[~finite]) <= {""}
-    assert np.isfinite(answer["score"][1]).sum() == 1  # an empty text has one conversion
+    for i, (outputs, score, count) in enumerate(
+        zip(answer["outputs"], answer["score"], answer["count"], strict=True)
+    ):
+        assert (np.diff(score[:count]) <= 0).all()
+        assert len(set(outputs[:count])) == count
+        assert "" not in outputs[:count]
+        assert outputs[count:] == [""] * (N_BEST - count)
+        assert (score[count:] == 0).all()
+        if count:
+            assert outputs[0] == default["outputs"][i] or score[0] > default["score"][i]
+
+
+def test_n_best_of_a_syllable_with_few_characters(toneless, assets, ask):
+    """`zhei` has one character, `neng` a few: alone, and beside rows with many conversions."""
+    readings = assets.readings
+    few = {"zhei": 1, "ta shi yan": N_BEST, "123": 1, "hello": 1, "": 0, " ": 0, "x" * 2001: 0}
+    for syllable in ("neng", "zen", "gei"):
+        s = readings.syllables.index(syllable)
+        few[syllable] = min(4, int(readings.starts[s + 1] - readings.starts[s]))  # the beam has 4
+    few["ta shi yan"] = 4
+    together = ask(toneless, "n_best", [*few])
+    assert together["count"].tolist() == [*few.values()]
+    assert together["outputs"][0][0] == "这"
+    assert together["outputs"][2][0] == "123"
+    assert together["score"][2].tolist() == [0.0] * N_BEST
+    for i, text in enumerate(few):
+        alone = ask(toneless, "n_best", [text])
+        assert alone["outputs"][0] == together["outputs"][i]
+        assert alone["count"][0] == together["count"][i]
 
 
 def test_segment(toneless, toned, ask):
@@ -201,11 +221,84 @@ def test_bad_input(toneless, ask):
     assert answer["outputs"][2] == ask(toneless, "serving_default", ["ta"])["outputs"][0]
 
 
-def test_the_maximum_number_of_syllables(toneless, ask):
-    long = " ".join(["ta"] * MAX_SYLLABLES)
-    answer = ask(toneless, "serving_default", [long, long + " shi", "hao"])
-    assert len(answer["outputs"][0]) == MAX_SYLLABLES
-    assert answer["error"][0] == ""
-    assert answer["outputs"][1] == long + " shi"
-    assert answer["error"][1] == f"more than {MAX_SYLLABLES} syllables: not converted"
-    assert answer["error"][2] == ""
+ROWS = ["ta", "", " ", "neng", "123", "hello", "ta shi yan jiu", "AI he ni", "\ufe0f", "zen me", b"\xff",
+        "huar", "r5", "a" * 2000, "a" * 2001]  # fmt: skip
+
+
+def test_no_number_is_infinite(toneless, toned, typing, ask):
+    """Rows of no syllable, of one, of many, and refused ones, in every signature; and no row."""
+    for model in (toneless, toned, typing):
+        for signature in model.server.endpoints:
+            size = model.server._search().state_size
+            inputs = {
+                "state": np.zeros([len(ROWS), size], np.float32),
+                "chosen": [b"x"] * len(ROWS),
+            }
+            inputs = inputs if signature == "step" else {}
+            answer = ask(model, signature, ROWS, **inputs)
+            empty = ask(model, signature, [], **{n: v[:0] for n, v in inputs.items() if n == "state"},
+                        **({"chosen": tf.zeros([0], tf.string)} if inputs else {}))  # fmt: skip
+            assert set(empty) == set(answer)
+            for name, column in answer.items():
+                assert len(column) == len(ROWS)
+                assert len(empty[name]) == 0
+                if isinstance(column, np.ndarray):
+                    assert np.isfinite(column).all(), (signature, name)
+
+
+BLANK = ["", " ", "\n", "\u00a0\u200b", "\ufeff", "\ufe0f"]
+
+
+def test_blank_rows(toneless, ask):
+    for signature in ("serving_default", "n_best", "segment"):
+        answer = ask(toneless, signature, [*BLANK, "ta"])
+        assert answer["error"] == ["the input is blank"] * len(BLANK) + [""]
+        texts = np.reshape(answer["outputs"], [len(BLANK) + 1, -1])
+        assert set(texts[:-1].ravel()) == {""}
+        assert texts[-1, 0]
+
+
+def test_a_row_above_the_limit_is_refused(assets, serve_random, ask):
+    model = serve_random(assets, max_request_bytes=30)
+    texts = ["ta " * 10, "ta " * 10 + "x", "\u4ed6" * 11, "shi", b"\xff" * 31]
+    message = "{} bytes: refused, because max_request_bytes is 30"
+    for signature in ("serving_default", "n_best", "segment"):
+        answer = ask(model, signature, texts)
+        sizes = [None, 31, 33, None, 31]
+        assert answer["error"] == [message.format(size) if size else "" for size in sizes]
+        outputs = np.reshape(answer["outputs"], [5, -1])
+        assert set(outputs[[1, 2, 4]].ravel()) == {""}
+        assert outputs[0, 0]
+        for name in ("score", "count", "length"):
+            if name in answer:
+                assert not answer[name][[1, 2, 4]].any()
+    assert ask(model, "segment", texts)["length"].tolist() == [10, 0, 0, 1, 0]
+
+
+def test_a_refused_row_does_not_pad_the_others(toneless, ask):
+    texts = ["ta shi", "xian zai hen hao", "fang an"]
+    refused = ["tashiyanjiu" * 10_000, "ta " * 50_000]
+    answer = ask(toneless, "segment", [*texts, *refused])
+    assert answer["outputs"] == [*texts, "", ""]
+    assert answer["length"].tolist() == [2, 4, 2, 0, 0]
+    assert np.shape(answer["syllables"]) == (5, 4)
+
+
+def test_the_longest_row_is_served_whole(toneless, ask):
+    texts = ["a" * 2000, ("ta " * 667)[:2000], "hao"]
+    answer = ask(toneless, "serving_default", texts)
+    assert [*map(len, answer["outputs"])] == [2000, 667, 1]
+    assert answer["error"] == [""] * 3
+    for i, text in enumerate(texts):
+        assert ask(toneless, "serving_default", [text])["outputs"][0] == answer["outputs"][i]
+
+
+def test_erhua_writes_its_character(toneless, toned, typing, ask):
+    for model in (toneless, toned, typing):
+        answer = ask(model, "serving_default", ["huar", "hua1 r5", "na3r ta", "yidianr!"])
+        outputs = answer["outputs"]
+        assert [text.find("儿") for text in outputs] == [1, 1, 1, 2]
+        assert [*map(len, outputs)] == [2, 2, 3, 4]
+        assert answer["error"] == [""] * 4
+        for text in ask(model, "n_best", ["huar"])["outputs"][0]:
+            assert text == "" or text[1] == "儿"

@@ -253,6 +253,12 @@ def test_mixed_precision(cell, bidirectional):
         assert np.isfinite(gradient).all()
 
 
+def test_every_sub_layer_has_the_policy_of_the_stack():
+    for policy in "mixed_bfloat16", "float64":
+        stack = RecurrentStack("peephole_lstm", H, 2, True, dropout=0.5, dtype=policy)
+        assert {layer.dtype_policy.name for layer in stack._flatten_layers()} == {policy}
+
+
 @pytest.mark.parametrize("cell", CLASSES)
 def test_rows_are_independent(cell):
     stack = stack_of(cell, 2, True)

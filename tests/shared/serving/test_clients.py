@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import PredictError
+from shared.serving import client as base
 from shared.serving import clients
 from shared.serving.clients import RestClient, SavedModelClient, connect
 
@@ -27,6 +28,19 @@ def test_an_empty_batch(client):
     assert {name: column.shape for name, column in answer.items()} == dict.fromkeys(
         ("outputs", "error", "length", "score"), (0,)
     )
+
+
+def test_texts_without_tokens(client):
+    """TF Serving's JSON does not have the dimensions after one that is 0."""
+    answer = client.predict("grid", ["", ""])
+    assert {name: column.shape for name, column in answer.items()} == {
+        "bool": (2, 0),
+        "float32": (2, 0, 2),
+        "float64": (2, 0, 2),
+        "int64": (2, 0),
+        "string": (2, 0, 2),
+        "uint8": (2, 0, 2),
+    }
 
 
 def test_invalid_utf8_reaches_the_model(client):
@@ -67,8 +81,8 @@ def test_binary_outputs(client):
 
 
 def test_nan_and_infinity(client):
-    score = client.predict("score", ["", "ab", "abc"])["score"]
-    np.testing.assert_allclose(score, [np.nan, 0, np.log(2)], rtol=1e-6)
+    score = client.predict("score", ["", "a", "ab", "abc"])["score"]
+    np.testing.assert_allclose(score, [np.nan, -np.inf, 0, np.log(2)], rtol=1e-6)
 
 
 def test_signatures(client, signatures):
@@ -96,6 +110,16 @@ GENERATE = {"temperature": 1.0, "seed": 1, "loud": False, "tag": ""}
         ("generate", {**GENERATE, "seed": 2**70}, "seed must be int64"),
         ("generate", {**GENERATE, "temperature": "warm"}, "temperature must be float32.* 'warm'"),
         ("generate", {**GENERATE, "loud": "2"}, "loud must be bool"),
+        ("generate", {**GENERATE, "temperature": None}, "temperature must be float32.* None"),
+        (
+            "generate",
+            {**GENERATE, "temperature": [1, None]},
+            "temperature must be .* \\[1, None\\]",
+        ),
+        ("generate", {**GENERATE, "temperature": 1j}, "temperature must be float32.* 1j"),
+        ("generate", {**GENERATE, "seed": [[1], [1, 2]]}, "seed must be int64"),
+        ("generate", {**GENERATE, "tag": None}, "tag must be str or bytes\\. Received: None"),
+        ("generate", {**GENERATE, "tag": ["a", 1]}, "tag\\[1\\] must be str or bytes"),
         ("number", {}, "StringToNumberOp could not correctly convert string: a"),
     ],
 )
@@ -105,10 +129,63 @@ def test_errors_of_a_call(client, signature, params, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_single_text_is_an_error(client):
+@pytest.mark.parametrize(
+    "inputs", ["text", b"text", None, 5, {"a": 1}, {"a"}, np.array("a"), iter("a")]
+)
+def test_inputs_that_are_no_list(client, inputs):
     for predict in client.predict, client.predict_all:
-        with pytest.raises(PredictError, match="list of texts"):
-            predict("serving_default", "text")
+        with pytest.raises(PredictError, match="inputs must be a list of texts\\. Received: "):
+            predict("serving_default", inputs)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, r"inputs\[1\] must be str or bytes\. Received: None"),
+        (5, r"inputs\[1\] must be str or bytes\. Received: 5"),
+        (0.5, r"inputs\[1\] must be str or bytes\. Received: 0.5"),
+        (["b"], r"inputs\[1\] must be str or bytes\. Received: \['b'\]"),
+        ({"b64": "YQ=="}, r"inputs\[1\] must be str or bytes\. Received: "),
+        (np.zeros(2), r"inputs\[1\] must be str or bytes\. Received: "),
+        ("ab\ud800", r"inputs\[1\] has the lone surrogate U\+D800 at position 2: not valid text"),
+        ("\udfff", r"inputs\[1\] has the lone surrogate U\+DFFF at position 0"),
+    ],
+)
+def test_a_value_that_is_no_text(client, value, message, requests):
+    if hasattr(client, "address"):
+        _ = client.signatures
+    requests.clear()
+    for predict in client.predict, client.predict_all:
+        with pytest.raises(PredictError, match=message):
+            predict("serving_default", [b"a", value, "c"])
+    assert requests == []
+
+
+@pytest.mark.parametrize("inputs", [[["a"], ["b"]], [["a", "b"]], np.array([["a"], ["b"]])])
+def test_nested_lists(client, inputs):
+    with pytest.raises(
+        PredictError, match=r"inputs must be string\[batch\]; received the shape \("
+    ):
+        client.predict("serving_default", inputs)
+    with pytest.raises(PredictError, match="inputs"):
+        client.predict_all("serving_default", inputs)
+
+
+def test_arrays_whose_shapes_do_not_go_together(client):
+    with pytest.raises(PredictError, match="inputs must be a list of texts"):
+        client.predict("serving_default", [np.zeros([2, 3]), np.zeros([2, 4])])
+
+
+def test_texts_in_arrays_and_tuples(client):
+    for inputs in (
+        ("a", b"b"),
+        np.array(["a", "b"]),
+        np.array([b"a", b"b"]),
+        np.array(["a", b"b"], object),
+    ):
+        answer = client.predict("serving_default", inputs)
+        assert answer["outputs"].tolist() == [b"A", b"B"]
+        assert client.predict_all("serving_default", inputs)["outputs"] == ["A", "B"]
 
 
 def test_the_highest_version_by_number(folder):
@@ -142,6 +219,6 @@ def test_the_body_of_a_request(server, requests):
 
 def test_server_errors_that_are_not_json(server):
     error = b"""{ "error": "\\'caf\\303\\251\\' is \\"bad\\"\\n\\t[[{{node x}}]]" }"""
-    assert clients._short_message(clients._server_error(error)) == "'café' is \"bad\""
+    assert base.short_message(clients._server_error(error)) == "'café' is \"bad\""
     assert clients._server_error(b'{"error": "caf\\u00e9"}') == "café"
     assert clients._server_error(b"<html>gone</html>") == "<html>gone</html>"

@@ -137,7 +137,8 @@ def test_sample_batch():
     assert export.sample_batch().shape == (0,)
 
 
-def test_warmup_records_are_the_requests(frozen):
+def test_warmup_records_are_the_requests_row_by_row(frozen):
+    """TF Serving refuses to load a model whose warm-up requests are larger than its `max_batch_size`."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     server, folder = frozen
@@ -147,16 +148,17 @@ def test_warmup_records_are_the_requests(frozen):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         assert log.WhichOneof("log_type") == "predict_log"
         request = log.predict_log.request
-        records[request.model_spec.signature_name] = {
-            name: tf.make_ndarray(proto) for name, proto in request.inputs.items()
-        }
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        assert {len(value) for value in inputs.values()} == {1}
+        records.setdefault(request.model_spec.signature_name, []).append(inputs)
     requests = server.sample_requests()
     assert records.keys() == requests.keys()
     for signature, request in requests.items():
-        assert records[signature].keys() == request.keys()
+        rows = records[signature]
         for name, value in request.items():
-            assert records[signature][name].dtype == value.dtype
-            assert records[signature][name].tolist() == value.tolist()
+            assert {row[name].dtype for row in rows} == {value.dtype}
+            assert np.concatenate([row[name] for row in rows]).tolist() == value.tolist()
+        assert all(row.keys() == request.keys() for row in rows)
 
 
 def test_the_card(trained):
@@ -215,9 +217,27 @@ class Padding(Toy):
         return {"outputs": tf.pad(inputs, [[0, missing]])}
 
 
+class Dividing(Toy):
+    """Has an answer that is infinite, NaN for the empty text."""
+
+    def answer(self, inputs):
+        length = tf.cast(tf.strings.length(inputs), tf.float32)
+        return {"outputs": inputs, "rate": length / (length - length)}
+
+
+class Logarithmic(Toy):
+    """Has an infinite number among others."""
+
+    def answer(self, inputs):
+        length = tf.cast(tf.strings.length(inputs), tf.float32)
+        return {"outputs": inputs, "score": tf.stack([length, tf.math.log(length)], axis=1)}
+
+
 @pytest.mark.parametrize(
     ("server", "message"),
     [
+        (Dividing, r"serving_default\.rate of a sample request is NaN or infinite"),
+        (Logarithmic, r"serving_default\.score of a sample request is NaN or infinite"),
         (Changed, r"serving_default\.score differs between the model in memory and the export"),
         (Dropping, r"serving_default, 3 rows: outputs is \(2,\)"),
         (Brittle, r"does not run in a fresh process: .*serving_default, 0 rows: .*no rows"),

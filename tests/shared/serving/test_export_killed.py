@@ -67,7 +67,7 @@ def kill():
 def killed_export(base, what, seed):
     """Exports in this process, which is killed before the end."""
     rng = np.random.default_rng(seed)
-    save, run, rename = tf.saved_model.save, subprocess.run, os.rename
+    save, run, rename = tf.saved_model.save, subprocess.run, os.replace
 
     def killed_save(server, folder, **kwargs):
         if what == "milliseconds into the save":
@@ -82,12 +82,15 @@ def killed_export(base, what, seed):
         return run(*args, **kwargs)
 
     def killed_rename(old, new):
+        if not os.path.isdir(old):  # the model card
+            return rename(old, new)
         if what == "just before the rename":
             kill()
         rename(old, new)
         kill()
+        return None
 
-    tf.saved_model.save, subprocess.run, os.rename = killed_save, killed_run, killed_rename
+    tf.saved_model.save, subprocess.run, os.replace = killed_save, killed_run, killed_rename
     export.promote(write, base)
 
 
@@ -164,6 +167,33 @@ def test_a_version_is_complete_after_the_rename(base, second):
     ]
     assert files[0] == files[1]
     assert export.card_of(base[0] / "1")["app"] == "toy"
+
+
+def test_everything_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
+    """A power cut after the rename leaves a complete version."""
+    synced, at_rename = set(), []
+    fsync, rename = os.fsync, os.replace
+
+    def note_sync(handle):
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def note_rename(old, new):
+        files = [pathlib.Path(old), *pathlib.Path(old).rglob("*")]
+        at_rename.extend(path for path in files if path.stat().st_ino not in synced)
+        rename(old, new)
+
+    def make(folder):
+        (folder / "variables").mkdir(parents=True)
+        (folder / "saved_model.pb").write_text("a")
+        (folder / "variables" / "variables.index").write_text("b")
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_rename)
+    version = export.promote(make, tmp_path / "toy")
+    assert sorted(os.listdir(version)) == ["saved_model.pb", "variables"]
+    assert at_rename == []
+    assert version.parent.stat().st_ino in synced
 
 
 # ---- Versions ------------------------------------------------------------------------------------

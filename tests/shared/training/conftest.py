@@ -32,11 +32,14 @@ def splits_of(**texts):
     return {name: TextSplit(name, [text]) for name, text in texts.items()}
 
 
-def start(folder, config=None, train="d", preset="default", extra=None, **options):
+def start(
+    folder, config=None, train="d", test="t", preset="default", valid=None, extra=None, **options
+):
     """Returns the `Run` of a training command."""
     config = config or Config()
     options = Options(run=folder, quiet=True, checkpoint_seconds=0, **options)
-    splits = splits_of(train=train, test="t", **({"extra": extra} if extra else {}))
+    more = {name: text for name, text in {"valid": valid, "extra": extra}.items() if text}
+    splits = splits_of(train=train, test=test, **more)
     return runs.Run("apps.toy", preset, {preset: Config()}, config, options, splits)
 
 

@@ -1,7 +1,8 @@
 """A run folder: nothing in it is changed by mistake, and what does not fit is named."""
 
 import dataclasses
-import gc
+import errno
+import fcntl
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from shared.data.splits import TextSplit
 from shared.errors import InputError, reported
@@ -69,6 +71,91 @@ def test_an_extra_test_set_is_part_of_the_data(toy, tmp_path, refusal):
     assert toy.digest(folder) == before
 
 
+def test_an_unfinished_run_takes_a_mended_test_set(toy, tmp_path, capsys):
+    """Training does not use it; the result and the card are those of the new data."""
+    folder = tmp_path / "run"
+    toy.fit(toy.start(folder, toy.Config(epochs=2), extra="hoa3", test="old"), epochs=1)
+    (folder / "saved_model" / "1").mkdir(parents=True)
+    capsys.readouterr()
+    run = toy.start(folder, toy.Config(epochs=2), extra="hao3", test="new")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{folder}: the data of extra, test has changed")
+    assert read_json(folder / "run.json")["data"] == run.about["data"]
+    assert not (folder / "saved_model").exists()
+    toy.fit(run)
+    assert run.state.epoch == 2
+    del run
+    toy.start(folder, toy.Config(epochs=2), extra="hao3", test="new")
+    assert capsys.readouterr().err.count("has changed") == 0
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_an_unfinished_run_takes_no_other_training_data(toy, tmp_path, refusal, split):
+    folder, config = tmp_path / "run", toy.Config(epochs=2)
+    toy.fit(toy.start(folder, config, valid="v"), epochs=1)
+    before = toy.digest(folder)
+    data = {"valid": "v", split: "other", "test": "new"}
+    line = refusal(lambda: toy.start(folder, config, **data))
+    assert f"(data of {split})" in line
+    assert toy.digest(folder) == before
+
+
+def test_a_finished_run_takes_no_other_test_set(toy, finished, refusal):
+    before = toy.digest(finished)
+    assert "(data of test)" in refusal(lambda: toy.start(finished, test="new"))
+    assert toy.digest(finished) == before
+
+
+def test_the_dtype_policy_is_recorded_and_compared(toy, tmp_path, refusal):
+    folder, config = tmp_path / "run", toy.Config(epochs=2)
+    toy.fit(toy.start(folder, config), epochs=1)
+    about = read_json(folder / "run.json")
+    assert about["dtype_policy"] == "float32"
+    assert "dtype" not in about["command"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        line = refusal(lambda: toy.start(folder, config))
+        assert "dtype_policy: 'float32' in the run, 'mixed_bfloat16' now" in line
+        run = toy.start(tmp_path / "other", config)
+        assert run.about["command"].endswith(" --dtype-policy mixed_bfloat16")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    del about["dtype_policy"]  # a run of an earlier version
+    write_json(folder / "run.json", about)
+    assert not toy.start(folder, config).finished
+
+
+@pytest.mark.parametrize("policy", ["float64", "float16"])
+def test_a_policy_that_is_refused_is_refused_before_the_data_is_read(
+    toy, tmp_path, refusal, policy
+):
+    def open_splits(config):
+        raise AssertionError("the data is read")
+
+    keras.config.set_floatx(policy)
+    try:
+        argv = ["--run", str(tmp_path / "run")]
+        line = refusal(lambda: runs.start("apps.toy", {"default": toy.Config()}, open_splits, argv))
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    assert "floatx" in line
+    assert policy in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_system_without_locks(toy, tmp_path, monkeypatch, capsys):
+    def flock(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    run = toy.start(tmp_path / "run")
+    toy.fit(run)
+    assert run.state.epoch == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "lock" in line]
+    assert line.startswith(f"warning: {tmp_path / 'run'} cannot be locked (No locks available)")
+
+
 def test_a_folder_that_is_no_run_is_not_changed(toy, tmp_path, refusal):
     (tmp_path / "thesis.txt").write_text("years of work")
     before = toy.digest(tmp_path)
@@ -122,21 +209,60 @@ def test_a_run_without_a_best_epoch_says_so(toy, tmp_path, refusal):
     assert "has no best.keras" in refusal(runs.load(tmp_path / "run").best_model)
 
 
-def test_a_dry_run_writes_nothing(trained, tmp_path, monkeypatch):
+@pytest.fixture
+def dry_run(trained, tmp_path, monkeypatch):
+    """A function: runs a dry run of the language model; its value is a folder in which it may write."""
     app = trained("language_model")
     monkeypatch.chdir(tmp_path)
-    steps = []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
+
+    def main():
+        with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
+            app.train.main(["tiny", "--dry-run", "--quiet"])  # test_contract has one with --run
+
+    main.app = app
+    return main
+
+
+def test_a_dry_run_writes_nothing(dry_run, tmp_path, monkeypatch):
+    steps = []
     fit = keras.Model.fit
     monkeypatch.setattr(
         keras.Model, "fit", lambda self, *a, **k: steps.append(fit(self, *a, **k).params["steps"])
     )
-    with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
-        app.train.main(["tiny", "--dry-run", "--quiet"])  # test_contract has one with --run
-    gc.collect()
+    dry_run()
     assert steps == [1]
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["scratch"]
+
+
+def test_a_dry_run_that_fails_writes_nothing(dry_run, tmp_path, monkeypatch):
+    def broken(config, assets):
+        assert [p.name for p in tmp_path.iterdir()] == ["scratch"]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(dry_run.app.train, "build", broken)
+    with pytest.raises(ZeroDivisionError) as caught:
+        dry_run()
+    # The traceback keeps all objects alive.
+    assert caught.value.__traceback__ is not None
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["scratch"]
+
+
+def test_a_training_is_traced_without_autograph(dry_run, monkeypatch):
+    """AutoGraph has nothing to convert here, is slow, and warns with Python 3.13."""
+    from tensorflow.python.autograph.impl import api
+
+    converted = []
+    real = api._convert_actual
+    monkeypatch.setattr(
+        api, "_convert_actual", lambda entity, ctx: converted.append(entity) or real(entity, ctx)
+    )
+    tf.data.Dataset.range(1).map(lambda x: x + 1)
+    assert len(converted) == 1  # as this lambda is
+    converted.clear()
+    dry_run()
+    assert converted == []
 
 
 def test_load_accepts_finished_runs_of_the_app(toy, finished, tmp_path):
@@ -152,7 +278,8 @@ def test_load_accepts_finished_runs_of_the_app(toy, finished, tmp_path):
 def test_the_files_of_a_run(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        "run.json", "assets", "checkpoints", "best.keras", "metrics.json", "curve.png", "logs", "lock",
+        "run.json", "assets", "assets.json", "checkpoints", "best.keras", "metrics.json", "curve.png",
+        "logs", "lock",
     }  # fmt: skip
     assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG")
     [epoch] = read_json(finished / "metrics.json")["history"]

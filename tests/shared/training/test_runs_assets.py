@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.files import read_json
-from shared.training import runs
+from shared.files import read_json, write_json
+from shared.training import assets, runs
 
 # --- Assets --------------------------------------------------------------------------------------
 
@@ -55,17 +55,23 @@ def test_an_error_while_assets_are_built_leaves_none(toy, tmp_path):
     del run
     run = toy.start(tmp_path / "run")
     assert assets_of(toy, run) == "2 d"
-    assert sorted(p.name for p in run.path.iterdir()) == ["assets", "lock", "run.json"]
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "assets",
+        "assets.json",
+        "lock",
+        "run.json",
+    ]
 
 
 def test_init_from_takes_the_assets_that_the_weights_belong_to(toy, finished, tmp_path):
     (finished / "assets" / "vocabulary.txt").write_text("</s>\n<unk>\n漢\n", encoding="utf-8")
     (finished / "assets" / "tables").mkdir()
     (finished / "assets" / "tables" / "readings.npz").write_bytes(b"\xff")
+    write_json(finished / "assets.json", assets.hashes(finished / "assets"))
     for options in ({}, {"dry_run": True}):
         run = toy.start(tmp_path / "new", train="other", init_from=finished, **options)
         assert assets_of(toy, run) == "</s>\n<unk>\n漢\n"
-        assert (run.path / "assets" / "tables" / "readings.npz").read_bytes() == b"\xff"
+    assert (tmp_path / "new" / "assets" / "tables" / "readings.npz").read_bytes() == b"\xff"
 
 
 def test_init_from_a_run_without_assets(toy, finished, tmp_path, refusal):

@@ -30,6 +30,7 @@ from shared.cli import Options
 from shared.data import batching
 from shared.data.splits import TextSplit
 from shared.training import runs
+from shared.training.checkpoints import Checkpoints
 from shared.training.schedules import warmup_cosine
 
 SEED = 20
@@ -47,11 +48,11 @@ def plans(seed=SEED):
         ("validation batch", count(1, 4)),
         ("best.keras is partial", 1),
         ("best.keras is written, the checkpoint is not", 1),
-        ("the list of checkpoints is partial", count(2, 5)),
+        ("the checkpoint has no index", count(2, 5)),
         ("the checkpoint is written, metrics.json is not", 1),
         ("milliseconds into a save", count(0, 9)),
         ("train batch", count(6, 8)),
-        ("an old checkpoint is partly deleted", 2 * count(1, 2) + 1),
+        ("an old checkpoint is partly deleted", count(1, 2)),
         ("validation batch", count(6, 8)),
     ]
 
@@ -80,33 +81,33 @@ def die_at(owner, name, nth=1, matching="", after=False):
 
 def arm(what, nth, folder):
     """Prepares that this process kills itself; returns callbacks for `fit`."""
-    from tensorflow.python.lib.io import file_io
-
-    save, saves = tf.train.CheckpointManager.save, []
+    save, saves = Checkpoints.save, []
 
     def watched_save(*args, **kwargs):
         saves.append(1)
         if what == "temporary folder of a checkpoint" and len(saves) == nth:
-            threading.Thread(target=_kill_when_seen, args=[folder / "checkpoints", "_temp"]).start()
+            threading.Thread(
+                target=_kill_when_seen, args=[folder / "checkpoints", "*/*_temp"]
+            ).start()
         if what == "milliseconds into a save" and len(saves) == 5:
             threading.Timer(nth / 1000, kill).start()
         return save(*args, **kwargs)
 
-    tf.train.CheckpointManager.save = watched_save
+    Checkpoints.save = watched_save
     if what == "run.json":
         die_at(os, "replace", matching=".run.json.partial")
     elif what == "best.keras is partial":
         die_at(os, "replace", matching="best.partial.keras")
     elif what == "best.keras is written, the checkpoint is not":
         die_at(os, "replace", matching="best.partial.keras", after=True)
-    elif what == "the list of checkpoints is partial":
-        die_at(file_io, "rename", nth, matching="checkpoint.tmp")
+    elif what == "the checkpoint has no index":
+        die_at(os, "replace", nth, matching=".index")
     elif what == "the checkpoint is written, metrics.json is not":
         die_at(
             os, "replace", 2, matching=".metrics.json.partial"
         )  # the first is written by restore
     elif what == "an old checkpoint is partly deleted":
-        die_at(file_io, "delete_file", nth, matching="ckpt-", after=True)
+        die_at(pathlib.Path, "unlink", nth, matching=".index", after=True)
     elif what in ("train batch", "validation batch"):
         callback, batches = keras.callbacks.Callback(), []
 
@@ -121,8 +122,8 @@ def arm(what, nth, folder):
     return []
 
 
-def _kill_when_seen(folder, part):
-    while not any(part in name for name in os.listdir(folder)):
+def _kill_when_seen(folder, pattern):
+    while not any(folder.glob(pattern)):
         pass
     kill()
 
@@ -229,12 +230,10 @@ def test_every_process_was_killed_at_its_moment(killed):
     assert has("best.keras is partial", "best.partial.keras")
     assert not has("best.keras is partial", "best.keras")
     assert has("best.keras is written, the checkpoint is not", "best.keras")
-    assert has("the list of checkpoints is partial", "checkpoint.tmp")
+    assert has("the checkpoint has no index", "checkpoints/.partial/ckpt-")
     assert has("the checkpoint is written, metrics.json is not", ".metrics.json.partial")
-    names = [
-        n.rpartition(".")[0] for n in left["an old checkpoint is partly deleted"] if "/ckpt-" in n
-    ]
-    assert len(names) % 2 == 1  # an index without its data
+    names = [n for n in left["an old checkpoint is partly deleted"] if "/ckpt-" in n]
+    assert len(names) == 5  # data without its index
     # At the last kill, early stopping had counted some epochs without improvement.
     losses = [e["val_loss"] for e in dead[-1]["history"]]
     assert 0 < len(losses) - 1 - int(np.argmin(losses)) < PATIENCE
@@ -284,7 +283,7 @@ def test_a_killed_run_leaves_no_partial_files(killed):
     )
     assert one == two
     kept = sorted(p.name.partition(".")[2] for p in (folder / "killed/checkpoints").iterdir())
-    assert kept == sorted(["", *["data-00000-of-00001", "index"] * 2])
+    assert kept == sorted(["data-00000-of-00001", "index"] * 2)
 
 
 if __name__ == "__main__":

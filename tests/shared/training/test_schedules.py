@@ -24,9 +24,22 @@ def test_no_warm_up():
     assert rates(warmup_cosine(0.4, 0, 100), 0, 50, 100) == pytest.approx([0.4, 0.2, 0], abs=1e-7)
 
 
-def test_a_training_shorter_than_its_warm_up():
-    assert rates(warmup_cosine(0.4, 10, 5), 0, 4) == pytest.approx([0, 0.16])
-    assert rates(warmup_cosine(0.4, 5, 5), 4) == pytest.approx([0.32])
+@pytest.mark.parametrize("warmup_steps", [31, 100, 1000])
+def test_a_warm_up_that_is_too_long(warmup_steps, capsys):
+    schedule = warmup_cosine(0.4, warmup_steps, 100)
+    assert rates(schedule, 0, 15, 30, 65, 100) == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-7)
+    assert capsys.readouterr().err == (
+        f"--warmup-steps {warmup_steps:,} is too long for a training of 100 steps: 30 are used\n"
+    )
+
+
+def test_a_warm_up_that_is_not_too_long(capsys):
+    assert rates(warmup_cosine(0.4, 30, 100), 15, 30) == pytest.approx([0.2, 0.4])
+    assert capsys.readouterr().err == ""
+
+
+def test_one_step_is_no_warm_up():
+    assert rates(warmup_cosine(0.4, 100, 1), 0) == pytest.approx([0.4])
 
 
 def test_it_is_what_the_optimizer_takes():

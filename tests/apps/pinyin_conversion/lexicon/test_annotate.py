@@ -21,8 +21,32 @@ def test_sentences_end_at_punctuation_and_contain_only_chinese():
     assert numbered == list(zip([0, 0, 2, 2], pairs, strict=True))
 
 
-def test_a_sentence_with_a_character_without_reading_is_skipped():
-    assert annotate.sentences(["他很好。他\u3402好。"], "lines") == [("ta1 hen3 hao3", "他很好")]
+def test_a_sentence_with_a_character_without_reading_is_left_out(capsys):
+    lines = ["他很好。他\u3402好。二〇年", "他\U00020bb7好。他很好。人々。很好；〡个"]
+    pairs = [("ta1 hen3 hao3", "他很好"), ("ta1 hen3 hao3", "他很好"), ("hen3 hao3", "很好")]
+    lines.append("很好。他很好")
+    assert annotate.sentences(lines, "lines") == [*pairs, ("hen3 hao3", "很好"), pairs[0]]
+    message = (
+        "lines: 5 of 10 sentences are left out: 5 have a Chinese character without a reading, 0 have no "
+        "Chinese character\n"
+    )
+    assert capsys.readouterr().err == message
+
+
+def test_text_without_much_chinese_is_refused(capsys):
+    assert annotate.sentences(["很好。", "abc 123", "”。，"], "lines") == [("hen3 hao3", "很好")]
+    assert "lines: 1 of 2 sentences are left out" in capsys.readouterr().err
+    with pytest.raises(
+        InputError, match=r"lines: 2 of 3 sentences .* most of the text must be Chinese"
+    ):
+        annotate.sentences(["很好。", "abc. def? ghi", "”。"], "lines")
+
+
+def test_readings_of_pypinyin_that_are_no_syllables_are_left_out(monkeypatch, capsys):
+    read = annotate.read
+    monkeypatch.setattr(annotate, "read", lambda text: ["xyz1"] if text == "好" else read(text))
+    assert annotate.sentences(["很好。好。"], "lines") == [("hen3 hao3", "很好")]
+    assert "1 of 2 sentences" in capsys.readouterr().err
 
 
 def test_readings_depend_on_the_words():

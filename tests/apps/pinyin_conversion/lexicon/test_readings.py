@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.pinyin_conversion.lexicon.readings import (
-    NUM_TONES,
-    Readings,
-    known_syllables,
-    spellings,
-)
+from apps.pinyin_conversion.lexicon.readings import NUM_TONES, Readings, known_syllables
 from shared.errors import InputError
 
 
@@ -46,7 +41,7 @@ def test_possible_readings_have_the_tone(small_readings):
 
 
 def test_parse(small_readings):
-    codes, numbers = small_readings.parse("ma1 XI le", "妈西了")
+    codes, numbers = small_readings.parse("ma1 xi le", "妈西了")
     expected = [("ma", 1), ("xi", 0), ("le", 0)]
     assert codes.tolist() == [code(small_readings, *pair) for pair in expected]
     assert "".join(small_readings.characters[i] for i in numbers) == "妈西了"
@@ -64,7 +59,8 @@ def test_parse(small_readings):
     ("pinyin", "text", "message"),
     [
         ("ma1", "妈西", "1 syllables for 2 characters"),
-        ("ma1 foo", "妈西", "'foo' is not a pinyin syllable"),
+        ("ma1 foo", "妈西", "'foo' is not a syllable of this model"),
+        ("ma1 hao3", "妈西", "'hao3' is not a syllable of this model"),
     ],
 )
 def test_parse_errors(small_readings, pinyin, text, message):
@@ -72,17 +68,14 @@ def test_parse_errors(small_readings, pinyin, text, message):
         small_readings.parse(pinyin, text)
 
 
-def test_spellings():
-    codes = spellings(["lv", "lve", "shui", "xue"])
-    codes_of = lambda *forms: {codes[form] for form in forms}  # noqa: E731
-    assert codes_of("lv", "lü", "lu:") == {1}
-    assert codes_of("lv4", "lü4", "lu:4", "lǜ", "lu\u0308\u0300") == {5}
-    assert codes_of("lve", "lüe", "lue", "lu:e") == {1 + NUM_TONES}
-    assert codes_of("lüè", "lue4", "lve4") == {5 + NUM_TONES}
-    assert codes_of("shuǐ", "shui3", "shui\u030c") == {1 + 2 * NUM_TONES + 3}
-    assert codes_of("xué", "xue2") == {1 + 3 * NUM_TONES + 2}
-    assert codes["shui5"] == 1 + 2 * NUM_TONES + 5
-    assert "xve" not in codes
+def test_codes_of_a_syllable_without_characters(assets):
+    """诶 has the reading `ei` in GB 2312, and no character of it has `ê`."""
+    readings = assets.readings
+    assert "ê" not in readings.syllables
+    assert readings.codes["ê2"] == readings.codes["ei2"]
+    codes, numbers = readings.parse("ê2", "诶")
+    assert codes.tolist() == [readings.codes["ei2"]]
+    assert readings.characters[numbers[0]] == "诶"
 
 
 def test_build_includes_the_pairs_and_usual_readings(assets):
@@ -105,12 +98,17 @@ def test_build_includes_the_pairs_and_usual_readings(assets):
 
 
 def test_known_syllables_are_those_of_the_table(tmp_path):
-    pairs = [
-        ("hao3 fu4 zzz1", "好㕮马")
-    ]  # one character is not in GB 2312, one syllable is not pinyin
+    pairs = [("hao3 fu4 bia5", "好㕮吧")]  # 㕮 is not in GB 2312, bia is not in pypinyin
     readings = Readings.build(pairs, tmp_path / "readings.txt")
-    assert known_syllables(pairs) == set(readings.syllables)
-    assert "zzz" not in known_syllables([])
+    assert known_syllables(pairs) == {*readings.syllables, "ê"}
+    assert "bia" not in known_syllables([])
+
+
+@pytest.mark.parametrize("spelling", ["zzz1", "Ta1", "hǎo"])
+def test_only_canonical_syllables_are_built(spelling, tmp_path):
+    with pytest.raises(InputError, match=f"'{spelling}' is not a pinyin syllable"):
+        Readings.build([(spelling, "好")], tmp_path / "readings.txt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_file_is_named(tmp_path):

@@ -21,11 +21,13 @@ def segment(assets):
     )
 
     def spelling(code):
+        if code == assets.syllables.erhua:
+            return "r"
         tone = (code - 1) % NUM_TONES
         return assets.readings.syllables[(code - 1) // NUM_TONES] + (str(tone) if tone else "")
 
     def pieces_of(*texts):
-        text, codes, *_ = graph(tf.constant(texts, tf.string))
+        text, _, codes, *_ = graph(tf.constant(texts, tf.string))
         assert text.row_lengths().numpy().tolist() == codes.row_lengths().numpy().tolist()
         rows = [
             [
@@ -78,7 +80,7 @@ def test_letters_without_a_segmentation_stay(segment):
         ["hello"],
         ["tashix"],
         ["bcdf"],
-        ["a", " ", "b"],
+        ["a", "\x1f", "b"],
     ]
 
 
@@ -121,8 +123,14 @@ def test_equals_the_best_of_all_segmentations(assets):
 def test_letter_sequences_do_not_depend_on_each_other(assets):
     texts = ["tashi", "x", "womenquxian", "ta", "", "yanjiushengwude", "tashi"]
 
+    graph = tf.function(
+        assets.syllables.segment_letters,
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+
     def segment(*letters):
-        best, second, gap = assets.syllables.segment_letters(tf.constant(letters, tf.string))
+        best, second, gap = graph(tf.constant(letters, tf.string))
         return best.to_list(), second.to_list(), gap.numpy().tolist()
 
     together, single = segment(*texts), [segment(letters) for letters in texts]
@@ -130,10 +138,50 @@ def test_letter_sequences_do_not_depend_on_each_other(assets):
     assert segment() == ([], [], [])
 
 
+def test_erhua_is_chosen_only_where_nothing_else_is_possible(segment):
+    assert segment("huar", "huaren", "nver", "wanr", "er", "xianr", "zher you") == [
+        ["hua r"], ["hua ren"], ["nv er"], ["wan r"], ["er"], ["xian r"], ["zhe r", " ", "you"],
+    ]  # fmt: skip
+    assert segment("err", "ar", "mr", "r", "hua1r4", "rhua") == [
+        ["err"], ["ar"], ["mr"], ["r"], ["hua1r4"], ["rhua"],
+    ]  # fmt: skip
+
+
+def test_the_suffix_of_erhua_follows_a_syllable(segment, assets):
+    texts = ["hua1 r5", "hua1'r", "r5 hua", "hello r", "hua, r", "hua r r", "hua\nr"]
+    assert segment(*texts) == [
+        ["hua1", " ", "r"],
+        ["hua1", "'", "r"],
+        ["r5", " ", "hua"],
+        ["hello", " ", "r"],
+        ["hua", ", ", "r"],
+        ["hua", " ", "r", " ", "r"],
+        ["hua", "\n", "r"],
+    ]
+
+
+def test_the_suffix_of_erhua_may_be_typed_alone(assets):
+    texts = ["r", " r5 ma", ", r", "r r"]
+    graph = tf.function(assets.syllables.segment, autograph=False)
+    for continued, lengths in (
+        (True, [[0, 1, 0], [0, 1, 0, 1, 0], [0, 0, 0], [0, 1, 0, 0, 0]]),
+        (False, [[0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0], [0, 0, 0, 0, 0]]),
+    ):
+        _, _, codes, *_ = graph(tf.constant(texts), tf.fill([4], continued))
+        assert codes.row_lengths(2).to_list() == lengths
+
+
+def test_a_model_without_the_reading_has_no_erhua(small_readings, tmp_path):
+    codes = np.array([small_readings.codes[s] for s in ("ma", "xian", "yi")])
+    syllables = Syllables.build([codes], small_readings, tmp_path / "syllables.npz")
+    _, _, codes, *_ = syllables.segment(tf.constant(["mar", "ma r5", "mama"]))
+    assert codes.row_lengths(2).to_list() == [[0, 0, 0], [0, 1, 0, 0, 0], [0, 2, 0]]
+
+
 def test_the_letters_with_the_smallest_gap_get_the_alternative(assets):
     syllables = assets.syllables
     texts = ["fangan, womenquxian", "womenquxian fangan", "ta shi", "", "fangan"]
-    _, codes, alternative, gap = syllables.segment(tf.constant(texts))
+    _, _, codes, alternative, gap = syllables.segment(tf.constant(texts))
     fang, women = (
         syllables.segment_letters(tf.constant([letters])) for letters in ("fangan", "womenquxian")
     )
