@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import sys
 
 import numpy as np
 
@@ -62,6 +63,7 @@ def evaluate(folder, config, splits, predictions=None):
         beams.append({"beam_width": beam_width, **figures})
         if signature == "serving_default":
             test, default_outputs, default_score = figures, outputs, score
+            _report_untranslated(answer, splits["test"])
     if predictions:
         rows = zip(sentences, references, default_outputs, map(float, default_score), strict=True)
         columns = ("input", "target", "output", "score")
@@ -84,6 +86,17 @@ def evaluate(folder, config, splits, predictions=None):
         "beams": beams,
         "pairs": len(sentences),
     }
+
+
+def _report_untranslated(answer, split):
+    """Reports the sentences that the model refuses, in one line on stderr; they count as "" in the scores."""
+    bad = [i for i, error in enumerate(answer["error"]) if error and not answer["outputs"][i]]
+    if bad:
+        print(
+            f"{split.name}: {len(bad):,} of {len(split):,} sentences are not translated; the first is "
+            f"{split.label(bad[0])}: {answer['error'][bad[0]]}",
+            file=sys.stderr,
+        )
 
 
 def scores(outputs, references, config):

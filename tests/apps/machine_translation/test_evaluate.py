@@ -151,6 +151,25 @@ def test_the_headline_of_files_is_bleu(short):
     assert result["metric"].startswith("BLEU (")
 
 
+def test_sentences_that_are_not_translated_are_counted(short, tmp_path, capsys):
+    app, splits = short
+    limit = app.config.TINY.max_request_bytes
+    long = "a" * (limit + 1)
+    pairs = [*splits["test"][:3], (long, "x"), ("\U0001f600", "y")]
+    test = TextSplit("test", pairs, [f"test.tsv, line {i}" for i in range(1, 6)])
+    result = evaluate.evaluate(
+        app.saved_model, app.config.TINY, {**splits, "test": test}, tmp_path / "predictions.jsonl"
+    )
+    assert (
+        f"test: 2 of 5 sentences are not translated; the first is test.tsv, line 4: {limit + 1} bytes: "
+        f"refused, because max_request_bytes is {limit}\n"
+    ) in capsys.readouterr().err
+    rows = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["output"] for row in rows[3:]] == ["", ""]
+    assert result["pairs"] == 5
+    assert (tmp_path / "alignment.png").is_file()  # of the sentences that are translated
+
+
 def test_other_pairs_are_refused(short, monkeypatch, capsys):
     app, splits = short
     monkeypatch.setattr(evaluate.data, "splits", lambda config: splits)
