@@ -99,7 +99,7 @@ class Search:
 
         contexts = self.trigram.initial_context([batch, beam])
         readings, scores = candidate_beam_search(expand, contexts, length, steps, beam)
-        return tf.maximum(readings, 0), scores
+        return tf.maximum(readings, 0), scores  # the items of a missing hypothesis may be -1
 
     def initial_state(self, rows):
         """Returns the state before the first syllable, float32 (rows, state_size)."""

@@ -24,7 +24,8 @@ def candidate_beam_search(expand, state, length, steps, beam_width):
 
     Returns:
         items: int32 (batch, beam, steps), the best hypothesis first.
-        scores: float32 (batch, beam), the sums of scores; -inf where there are fewer hypotheses.
+        scores: float32 (batch, beam), the sums of scores; -inf where there are fewer hypotheses, whose
+            items are those of padding.
 
     Example:
 
