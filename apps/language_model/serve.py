@@ -242,7 +242,7 @@ class Server(tf.Module):
             rows = tf.where(lengths > begin)
             at_rows = lambda t: tf.gather_nd(t, rows)  # noqa: E731
             w = at_rows(ids)[:, begin : begin + BLOCK]
-            mask = padding_mask(at_rows(lengths) - begin, w)
+            mask = padding_mask(tf.minimum(at_rows(lengths) - begin, tf.shape(w)[1]), w)
             before = [at_rows(state) for state in states]
             y, after = stack(embedding(w), initial_state=before, mask=mask)
             if scored:
