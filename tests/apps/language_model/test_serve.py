@@ -417,7 +417,7 @@ def test_the_export_in_pieces_and_in_batches(exported):
 
 def test_the_limit_of_a_prompt(exported, trained):
     limit = trained("language_model").config.TINY.max_request_bytes
-    text = (sentence(1000, 5) * 40)[:limit]
+    text = ("the cat sat on the mat " * limit)[:limit]
     answer = call(exported, "serving_default", [text, "the", f"{text}a"])
     assert answer["outputs"][0].startswith(text)
     assert answer["error"][:2] == ["", ""]
