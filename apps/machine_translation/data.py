@@ -11,7 +11,7 @@ import tensorflow as tf
 from shared.data import batching, sources
 from shared.data.splits import TextSplit
 from shared.errors import InputError
-from shared.text.cleaning import clean, is_blank
+from shared.text.cleaning import clean, is_blank, lower
 from shared.text.vocabulary import END, Vocabulary
 
 from . import embedded
@@ -114,7 +114,7 @@ def build_assets(config, train, folder):
         )
     sentences, translations = zip(*train[: config.max_examples], strict=True)
     if config.lowercase:  # the same op as in the exported graph
-        sentences = [text.decode() for text in tf.strings.lower(sentences, "utf-8").numpy()]
+        sentences = [text.decode() for text in lower(sentences).numpy()]
     lines = [sentences, translations]
     if config.shared_vocabulary:
         lines = [[*sentences, *translations]]
@@ -173,7 +173,7 @@ def _encode(vocabulary, texts, lowercase):
     chunks = []
     for begin in range(0, len(texts), 10_000):
         text = tf.constant(texts[begin : begin + 10_000])
-        text = tf.strings.lower(text, "utf-8") if lowercase else text
+        text = lower(text) if lowercase else text
         ids = vocabulary.encode_ragged(text)
         end = tf.fill([ids.nrows(), 1], END)
         chunks.append(tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1))

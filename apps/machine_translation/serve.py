@@ -5,7 +5,7 @@ import tensorflow as tf
 from shared.layers.masking import padding_mask
 from shared.serving import decoding
 from shared.serving.export import sample_batch
-from shared.text.cleaning import add_error, clean, is_blank
+from shared.text.cleaning import add_error, clean, is_blank, lower
 from shared.text.vocabulary import END, UNKNOWN
 
 N_BEST = 10
@@ -154,7 +154,7 @@ class Server(tf.Module):
         blank = is_blank(text)
         error = add_error(error, blank & (error == ""), "the input is blank")
         text = tf.strings.regex_replace(text, "\n", " ")
-        text = tf.strings.lower(text, "utf-8") if self.config.lowercase else text
+        text = lower(text) if self.config.lowercase else text
         ids, length = self.source.encode(text)
         is_known = padding_mask(length, ids) & (ids != UNKNOWN)
         known = tf.strings.reduce_join(tf.where(is_known, self.source.token(ids), ""), axis=1)

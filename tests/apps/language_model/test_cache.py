@@ -34,7 +34,7 @@ def test_token_by_token_equals_the_whole_text(trained):
     answers = cache._hidden_states(client, texts, tiny.config.TINY)
     for split, lines in texts.items():
         h, log_p = answers[split]
-        total, tokens = evaluate._score_as_one_text(client, lines)
+        total, tokens = evaluate._score_as_one_text(client, lines, tiny.config.TINY)
         assert len(h) == len(log_p) == tokens
         np.testing.assert_allclose(log_p.sum(), total, rtol=1e-4)
         vocabulary = Vocabulary(tiny.run / "assets" / "vocabulary.txt", "char")
@@ -51,7 +51,8 @@ def test_the_cache_of_a_whole_text(trained, monkeypatch, capsys):
     splits = {name: TextSplit(name, text) for name, text in lines.items()}
     result = cache.evaluate(tiny.saved_model, tiny.config.TINY, splits, 20)
     assert result["cache"]["tokens"] == 20
-    total, tokens = evaluate._score_as_one_text(SavedModelClient(tiny.saved_model), lines["test"])
+    client = SavedModelClient(tiny.saved_model)
+    total, tokens = evaluate._score_as_one_text(client, lines["test"], tiny.config.TINY)
     assert result["perplexity_with_cache"] < np.exp(-total / tokens)  # the words are repeated
     monkeypatch.setattr(evaluate.data, "splits", lambda config: splits)
     with pytest.raises(SystemExit):  # the digests differ

@@ -182,4 +182,4 @@ def test_a_setting_out_of_range_is_named(capsys):
     with pytest.raises(SystemExit) as caught:
         train.main(["default", "--batch-size", "0", "--dry-run"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: --batch-size must be at least 1. Received: 0\n"
+    assert capsys.readouterr().err.startswith("error: --batch-size must be at least 1")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from shared.text.cleaning import add_error, clean, is_blank
+from shared.text.cleaning import add_error, clean, is_blank, lower
 
 VALID = [
     "plain text",
@@ -101,3 +101,15 @@ def test_no_rows():
     text, error = clean(tf.constant([], tf.string))
     assert text.shape == error.shape == (0,)
     assert add_error(error, tf.constant([], tf.bool), "message").shape == (0,)
+
+
+def test_lower_keeps_what_follows_a_nul():
+    rows = ["\u00c4B \u0130", "A\0B\0", "\0", "\u6f22A", ""]
+    assert strings(lower(tf.constant(rows))) == [
+        "\u00e4b i\u0307",
+        "a\ufffdb\ufffd",
+        "\ufffd",
+        "\u6f22a",
+        "",
+    ]
+    assert lower(tf.constant([], tf.string)).shape == (0,)
