@@ -67,7 +67,7 @@ def is_blank(text):
 
 
 def lower(text):
-    """Lower-cases text.
+    r"""Lower-cases text.
 
     `tf.strings.lower` cuts a text at a NUL, so a NUL becomes U+FFFD here.
 
@@ -80,7 +80,7 @@ def lower(text):
     Example:
 
     >>> [row.decode() for row in lower(tf.constant(["\u00c4b C", "A\0B"])).numpy()]
-    ['\xe4b c', 'a\ufffdb']
+    ['äb c', 'a�b']
     """
     return tf.strings.lower(tf.strings.regex_replace(text, r"\x00", "\ufffd"), "utf-8")
 
