@@ -21,9 +21,14 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import tensorflow as tf
 
-from shared.layers import peephole_bptt
+from shared.quiet_import import import_tensorflow
+
+import_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+from shared.layers import peephole_bptt  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -88,6 +88,11 @@ class Run(RunFolder):
         if not options.dry_run:
             self._open()
 
+    @property
+    def finished(self):
+        """Whether the test result is recorded; never in a dry run, which does not open the folder."""
+        return not self.options.dry_run and super().finished
+
     def _open(self):
         """Takes the folder: that of a run with these settings and data, or a new one."""
         has_run = (self.path / "run.json").exists()
