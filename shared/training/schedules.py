@@ -20,14 +20,14 @@ def warmup_cosine(learning_rate, warmup_steps, total_steps):
     Returns:
         a `keras.optimizers.schedules.CosineDecay`.
     """
-    longest = int(MAX_WARMUP * total_steps)
-    if warmup_steps > longest:
+    max_steps = int(MAX_WARMUP * total_steps)
+    if warmup_steps > max_steps:
         print(
             f"--warmup-steps {warmup_steps:,} is too long for a training of {total_steps:,} steps: "
-            f"{longest:,} are used",
+            f"{max_steps:,} are used",
             file=sys.stderr,
         )
-        warmup_steps = longest
+        warmup_steps = max_steps
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=max(1, total_steps - warmup_steps),
