@@ -39,10 +39,11 @@ class AttentionDecoder(keras.layers.Layer):
         memory: m, (batch, source, memory).
         length: int (batch,), number of real steps in each row of the memory; None if no step is padding,
             as in a grid of image features.
+        return_attention: whether to return a too.
         training: whether to apply dropout.
 
     Returns:
-        o, (batch, target, output_dim).
+        o, (batch, target, output_dim); with `return_attention`, a tuple of o and a, (batch, target, source).
 
     Raises:
         ValueError: `num_layers` is not positive, or `input_feeding` is combined with
@@ -151,20 +152,22 @@ class AttentionDecoder(keras.layers.Layer):
             states.append(tf.zeros([tf.shape(memory)[0], self.output_dim], memory.dtype))
         return states
 
-    def call(self, x, memory, length=None, training=False):
+    def call(self, x, memory, length=None, return_attention=False, training=False):
         """Computes o for all steps; see the class."""
         mask, states = padding_mask(length, memory), self.initial_states(memory, length)
         keys = self.attention.keys(memory)
         if self.input_feeding:
-            return self._loop(x, states, memory, keys, mask)[0]
+            o, a = self._loop(x, states, memory, keys, mask)
+            return (o, a) if return_attention else o
         n = self.lower.states_per_layer
         q, _ = self.lower(scale_embedding(x), initial_state=states[:n], training=training)
         u = q = self.norm_q(q)
-        c, _ = self.attention(q, memory, keys=keys, mask=mask)
+        c, a = self.attention(q, memory, keys=keys, mask=mask)
         if self.upper:
             u, _ = self.upper(tf.concat([q, c], -1), initial_state=states[n:], training=training)
             u = self.norm_u(u)
-        return self.out(tf.concat([u, c], -1))
+        o = self.out(tf.concat([u, c], -1))
+        return (o, a) if return_attention else o
 
     def attention_weights(self, x, memory, length=None):
         """Returns the attention weights a of all steps in inference, (batch, target, source).
@@ -228,9 +231,11 @@ class AttentionDecoder(keras.layers.Layer):
         o = self.out(tf.concat([u, c], -1))
         return o, [*s, *r, *([o] if self.input_feeding else [])], a
 
-    def compute_output_spec(self, x, memory, length=None, training=False):
-        """Returns the output shape for the functional API."""
-        return keras.KerasTensor((*x.shape[:-1], self.output_dim), self.compute_dtype)
+    def compute_output_spec(self, x, memory, length=None, return_attention=False, training=False):
+        """Returns the output shapes for the functional API."""
+        o = keras.KerasTensor((*x.shape[:-1], self.output_dim), self.compute_dtype)
+        a = keras.KerasTensor((*x.shape[:-1], memory.shape[1]), self.compute_dtype)
+        return (o, a) if return_attention else o
 
     def get_config(self):
         """Returns every argument of `__init__`."""

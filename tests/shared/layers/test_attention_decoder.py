@@ -59,6 +59,17 @@ def single_steps(decoder, x, memory, length):
 
 @lengths
 @options
+def test_attention_is_returned_on_request(arguments, length):
+    decoder, (x, memory) = decoder_of(**arguments), inputs()
+    o, a = decoder(x, memory, length, return_attention=True)
+    assert_close(o, decoder(x, memory, length))
+    assert_close(a, decoder.attention_weights(x, memory, length))
+    o, a = decoder(keras.Input((T, D)), keras.Input((S, M)), return_attention=True)
+    assert (o.shape, a.shape) == ((None, T, O), (None, T, S))
+
+
+@lengths
+@options
 def test_whole_sequences_equal_single_steps(arguments, length):
     decoder, (x, memory) = decoder_of(**arguments), inputs()
     outputs, weights = single_steps(decoder, x, memory, length)
