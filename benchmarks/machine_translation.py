@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from apps.machine_translation import data
 from apps.machine_translation.config import Config
-from apps.machine_translation.model import SmoothedCrossentropy, build
+from apps.machine_translation.model import build
 from apps.machine_translation.serve import N_BEST
 from shared import results
 from shared.cli import config_from
 from shared.serving.clients import SavedModelClient
 from shared.serving.export import card_of
+from shared.training.losses import SmoothedCrossentropy
 from shared.training.provenance import hardware, versions
 
 from . import _timing

@@ -7,11 +7,12 @@ import keras
 
 from shared.errors import reported
 from shared.training import runs
+from shared.training.losses import SmoothedCrossentropy
 from shared.training.schedules import warmup_cosine
 
 from . import data, evaluate, export
 from .config import PRESETS
-from .model import SmoothedCrossentropy, build
+from .model import build
 
 
 @reported

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from apps.machine_translation.config import TINY
-from apps.machine_translation.model import SmoothedCrossentropy, build
+from apps.machine_translation.model import build
 from shared.errors import InputError
 from shared.layers.masking import padding_mask
+from shared.training.losses import SmoothedCrossentropy
 
 B, S, T, V_X, V_Y = 3, 6, 5, 13, 11
 CONFIG = dataclasses.replace(TINY, embedding_dim=5, units=4, dropout=0.0)
@@ -196,22 +197,3 @@ def test_a_saved_model_is_loaded(changes, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(logits(loaded, inputs), logits(model, inputs))
     assert loaded.loss.smoothing == 0.1
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_the_loss_equals_its_formula(smoothing):
-    rng = np.random.default_rng(0)
-    x, targets = rng.normal(size=(B, T, V_Y)) * 2, rng.integers(0, V_Y, (B, T))
-    weights = rng.integers(0, 2, (B, T)).astype(float)
-    log_p = x - np.log(np.exp(x).sum(-1, keepdims=True))
-    expected = -(1 - smoothing) * np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
-    expected -= smoothing * log_p.mean(-1)
-    loss = SmoothedCrossentropy(smoothing)
-    assert_close(loss.call(tf.constant(targets), tf.constant(x, tf.float32)), expected)
-    assert_close(
-        loss(tf.constant(targets), tf.constant(x, tf.float32), tf.constant(weights, tf.float32)),
-        (expected * weights).sum() / weights.sum(),
-    )
-    # Keras's loss with one-hot targets.
-    keras_loss = keras.losses.CategoricalCrossentropy(True, label_smoothing=smoothing)
-    assert_close(loss(targets, tf.constant(x, tf.float32)), keras_loss(np.eye(V_Y)[targets], x))
