@@ -43,7 +43,7 @@ def attention(panels, path):
         panels: list of (weights, row labels, column labels); weights is float (target, source), in [0, 1].
         path: the PNG file to write.
     """
-    with _fonts_for_all_scripts():
+    with fonts_for_all_scripts():
         max_columns = max(len(columns) for _, _, columns in panels)
         max_rows = max(len(rows) for _, rows, _ in panels)
         figure, axes = _figure(len(panels), (1.2 + 0.24 * max_columns, 1.2 + 0.24 * max_rows))
@@ -56,7 +56,7 @@ def attention(panels, path):
 
 
 @contextlib.contextmanager
-def _fonts_for_all_scripts():
+def fonts_for_all_scripts():
     """Uses the installed `CHINESE_FONTS`; replaces the warnings about missing characters by one line."""
     import matplotlib
     from matplotlib import font_manager

@@ -191,7 +191,7 @@ def tfds_lines(name, split, data_dir=()):
             disk nor available for download.
     """
     lines = []
-    for example in _tfds_examples(name, split, ["text"], data_dir):
+    for example in tfds_examples(name, split, ["text"], data_dir):
         text = example["text"].decode("utf-8", errors="replace").replace("_NEWLINE_", "\n")
         text = text.replace("\r\n", "\n").strip("\n")
         lines += [line for line in text.split("\n") if not line.startswith("_START_")]
@@ -215,7 +215,7 @@ def tfds_pairs(name, split, languages, data_dir=()):
     Raises:
         InputError: as for `tfds_lines`.
     """
-    examples = _tfds_examples(name, split, languages, data_dir)
+    examples = tfds_examples(name, split, languages, data_dir)
     return [tuple(_one_line(example[language]) for language in languages) for example in examples]
 
 
@@ -223,8 +223,19 @@ def _one_line(text):
     return " ".join(text.decode("utf-8", errors="replace").split("\n")).strip()
 
 
-def _tfds_examples(name, split, features, data_dir):
-    """Returns the examples of a split, dicts of bytes."""
+def tfds_examples(name, split, features, data_dir=()):
+    """Reads the examples of a split of a TensorFlow Dataset.
+
+    Args:
+        name, split, data_dir: as for `tfds_lines`.
+        features: names of the features that the dataset must have.
+
+    Returns:
+        an iterable of dicts of NumPy values and bytes.
+
+    Raises:
+        InputError: as for `tfds_lines`.
+    """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 

@@ -40,6 +40,9 @@ OPS = set(
     StringToNumber DecodeBase64 DecodeRaw
     RaggedTensorToTensor RaggedTensorFromVariant RaggedTensorToVariant RaggedRange RaggedGather
 
+    DecodeJpeg DecodePng DecodeGif DecodeImage ExtractJpegShape ScaleAndTranslate ResizeBilinear EnsureShape
+    TensorSliceDataset MapDataset IgnoreErrorsDataset BatchDatasetV2 OptionsDataset ReduceDataset
+
     StatelessRandomUniformV2 StatelessRandomUniformIntV2 StatelessRandomUniformFullIntV2
     StatelessRandomGetKeyCounter
     StatelessRandomGetAlg
