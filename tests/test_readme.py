@@ -17,6 +17,7 @@ import types
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from shared import predict, results
 from shared.data.sources import SPLITS
@@ -35,6 +36,10 @@ SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 # Data for DIR: {app: {file: line of example n}}. Each word occurs twice, for --min-count 2, and there are
 # more words than benchmarks.cells samples for its softmax.
 DATA = {
+    "image_captioning": {
+        f"captions.{split}.tsv": f"{{n}}.png\t{split} caption of an image number{{n}}"
+        for split in SPLITS
+    },
     "language_model": {f"{split}.txt": f"the {split} number{{n}} number{{n}}" for split in SPLITS},
     "machine_translation": {
         f"{split}.{language}": f"{split} {language} number{{n}}"
@@ -49,7 +54,12 @@ DATA = {
         "train.txt": "他很好。他去西安。",
     },
 }
-EXAMPLES = {"language_model": 1200, "machine_translation": 200, "pinyin_conversion": 100}
+EXAMPLES = {
+    "image_captioning": 8,
+    "language_model": 1200,
+    "machine_translation": 200,
+    "pinyin_conversion": 100,
+}
 # Files of the public datasets that join_text reads.
 PUBLIC = {
     "CPP/dev.sent": "他▁得▁去。\n",
@@ -101,6 +111,8 @@ def folder(apps, tmp_path_factory):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for n in range(EXAMPLES["image_captioning"]):
+        Image.new("RGB", (8, 8), (30 * n, 0, 0)).save(folder / f"data/image_captioning/{n}.png")
     for name, app in apps.items():
         for preset in app.config.PRESETS:
             link(folder / "runs" / name / preset, app.run)

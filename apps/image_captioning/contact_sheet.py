@@ -1,0 +1,71 @@
+"""A picture of images with their captions, references and attention maps."""
+
+import io
+import os
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from shared import plots
+from shared.files import partial_path
+
+MAX_TOKENS = 12  # attention maps of a caption that are shown
+
+
+class Row(NamedTuple):
+    """An image and its caption; `attention` is float (tokens, height, width)."""
+
+    title: str
+    file: bytes
+    caption: str
+    references: list[str]
+    tokens: list[str]
+    attention: np.ndarray
+
+
+def write(rows, path):
+    """Writes a PNG file: for each row the image, its captions, and a map for each token.
+
+    Args:
+        rows: list of `Row`.
+        path: the PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    with plots.fonts_for_all_scripts():
+        figure = Figure(figsize=(3 + 1.1 * MAX_TOKENS, 2.3 * len(rows)), layout="constrained")
+        grid = figure.add_gridspec(
+            len(rows), MAX_TOKENS + 2, width_ratios=[1.6, 2.2, *[1] * MAX_TOKENS]
+        )
+        for i, row in enumerate(rows):
+            image = _opened(row.file)
+            axis = figure.add_subplot(grid[i, 0])
+            axis.imshow(image)
+            axis.set_title(row.title, fontsize=7)
+            axis.axis("off")
+            axis = figure.add_subplot(grid[i, 1])
+            axis.axis("off")
+            lines = [f"> {row.caption}", "", *row.references[:5]]
+            text = "\n".join(textwrap.fill(line, 34) if line else "" for line in lines)
+            axis.text(0, 1, text, va="top", fontsize=7, transform=axis.transAxes)
+            pairs = zip(row.tokens[:MAX_TOKENS], row.attention, strict=False)
+            for k, (token, weights) in enumerate(pairs):
+                axis = figure.add_subplot(grid[i, 2 + k])
+                axis.imshow(image)
+                heat = Image.fromarray(np.asarray(weights / max(weights.max(), 1e-9), np.float32))
+                axis.imshow(heat.resize((160, 160), Image.BICUBIC), cmap="gray", alpha=0.65, vmin=0)
+                axis.set_title(token, fontsize=8)
+                axis.axis("off")
+        figure.savefig(partial_path(path), format="png", dpi=80)
+        os.replace(partial_path(path), path)
+
+
+def _opened(file):
+    """Returns an image as the model sees it, squared; a gray one if the file is damaged."""
+    try:
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+        return image.convert("RGB").resize((160, 160))
+    except OSError:  # Pillow's error for a file that is not an image
+        return Image.new("RGB", (160, 160), "gray")

@@ -1,0 +1,160 @@
+"""Evaluates an exported captioning model on the test images, beside two baselines.
+
+python -m apps.image_captioning.evaluate saved_models/image_captioning_flickr8k --data-dir DIR
+"""
+
+import collections.abc
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from shared import evaluation
+from shared.errors import reported
+from shared.files import write_jsonl
+from shared.serving.clients import SavedModelClient
+
+from . import baselines, contact_sheet, data, metrics
+from .config import Config
+
+BATCH_SIZE = 32
+
+
+def evaluate(folder, config, splits, predictions=None):
+    """Captions the test images with the SavedModel in `folder`.
+
+    Args:
+        folder: a version folder, or the folder that holds versions.
+        config: Config of the model.
+        splits: {name: `Split`}.
+        predictions: a .jsonl file to write, with an object for each image: `input` (its name), `target`
+            (its captions), `output` and `score`; beside it captions.png is written, images with captions
+            and attention. None writes no files.
+
+    Returns:
+        a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`, and more.
+    """
+    client = SavedModelClient(folder)
+    test, references = splits["test"], references_of(splits["test"])
+    answers = client.predict_all("serving_default", Inputs(test), BATCH_SIZE, "test")
+    outputs = answers["outputs"]
+    if predictions:
+        names = map(test.label, range(len(test)))
+        rows = zip(names, references, outputs, map(float, answers["score"]), strict=True)
+        columns = ("input", "target", "output", "score")
+        write_jsonl(predictions, (dict(zip(columns, row, strict=True)) for row in rows))
+        plot(client, config, test, outputs, pathlib.Path(predictions).with_name("captions.png"))
+    unseparated = config.language in data.UNSEPARATED
+    score = lambda texts, refs=references: metrics.scores(texts, refs, unseparated)  # noqa: E731
+    figures, definitions = score(outputs)
+    figures["exact_match"] = _exact_match(outputs, references)
+    definitions["exact_match"] = "captions that the grammar allows for the scene, %"
+    headline = "exact_match" if config.source == "embedded" else "bleu_4"
+    others = _baselines(config, splits, client, unseparated)
+    compared = {}
+    for name, texts in others.items():
+        compared[name] = {**score(texts)[0], "exact_match": _exact_match(texts, references)}
+    best = max(compared, key=lambda name: compared[name][headline])
+    extra = {}
+    if config.source == "embedded":
+        unseen = splits["unseen_pairs"]
+        answers = client.predict_all("serving_default", Inputs(unseen), BATCH_SIZE, "unseen_pairs")
+        extra["unseen_pairs"] = _exact_match(answers["outputs"], references_of(unseen))
+    elif min(map(len, references)) > 1:
+        # One caption of a person against the others.
+        first, rest = [r[0] for r in references], [r[1:] for r in references]
+        extra["human"] = metrics.scores(first, rest, unseparated)[0]
+    return {
+        "metric": definitions[headline],
+        "value": figures[headline],
+        "baseline": best,
+        "baseline_value": compared[best][headline],
+        **figures,
+        **extra,
+        "baselines": compared,
+        "images": len(test),
+    }
+
+
+class Inputs(collections.abc.Sequence):
+    """The image files of a split, read when they are asked for."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        examples = self.split[index]
+        return [file for file, _ in examples] if isinstance(index, slice) else examples[0]
+
+
+def references_of(split):
+    """Returns the captions of each image, a list of lists."""
+    return [target.split("\n") for target in data.targets(split)]
+
+
+def _exact_match(outputs, references):
+    correct = [o in refs for o, refs in zip(outputs, references, strict=True)]
+    return round(100 * float(np.mean(correct)), 2)
+
+
+def _baselines(config, splits, client, unseparated):
+    """Returns the captions of the baselines for the test images, {name: list of captions}."""
+    train, test = data.used_images(config, splits["train"]), splits["test"]
+    captions = references_of(train)
+    constant = baselines.constant(captions, references_of(splits["valid"]), unseparated)
+    train_features, test_features = (
+        np.stack(client.predict_all("features", Inputs(s), BATCH_SIZE, s.name)["features"])
+        for s in (train, test)
+    )
+    nearest = baselines.consensus(train_features, captions, test_features, unseparated)
+    return {"constant caption": [constant] * len(test), "consensus of similar images": nearest}
+
+
+def plot(client, config, split, outputs, path):
+    """Draws the images with the best, median and worst captions by CIDEr-D, and their attention."""
+    references = references_of(split)
+    cider = metrics.CiderD(references, config.language in data.UNSEPARATED)
+    order = np.argsort(-cider.scores(outputs), kind="stable")
+    middle = len(order) // 2
+    chosen = [*order[:2], *order[middle : middle + 2], *order[-2:]]
+    names = ("best", "best", "median", "median", "worst", "worst")
+    files = [split[int(i)][0] for i in chosen]
+    answer = client.predict("attend", files)
+    rows = [
+        contact_sheet.Row(
+            f"{name}: {split.label(int(i))}",
+            file,
+            outputs[i],
+            references[i],
+            [t.decode() for t in answer["tokens"][k, : answer["length"][k]]],
+            answer["attention"][k, : answer["length"][k]],
+        )
+        for k, (name, i, file) in enumerate(zip(names, chosen, files, strict=True))
+    ]
+    contact_sheet.write(rows, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(evaluation.Options):
+    """Evaluate an exported model on the test images."""
+
+    picture: pathlib.Path | None = None  # PNG file to write: images with captions and attention
+
+
+@reported
+def main(argv=None):
+    """Prints the test result of a SavedModel; with --record, writes it to results/."""
+    options, config, splits = evaluation.start(__package__, Config, data.splits, argv, Options)
+    test = evaluate(options.folder, config, splits)
+    if options.picture:
+        client = SavedModelClient(options.folder)
+        outputs = client.predict_all("serving_default", Inputs(splits["test"]), BATCH_SIZE)
+        plot(client, config, splits["test"], outputs["outputs"], options.picture)
+    evaluation.finish(__package__, options, test)
+
+
+if __name__ == "__main__":
+    main()

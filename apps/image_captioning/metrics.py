@@ -1,0 +1,120 @@
+"""Metrics of captions against several references: BLEU, chrF and CIDEr-D."""
+
+import collections
+import math
+import re
+
+import numpy as np
+
+from shared.errors import InputError
+
+MAX_N = 4  # the longest n-grams of CIDEr-D
+SIGMA = 6.0  # of the penalty for a caption of another length than the reference
+PUNCTUATION = re.compile(r"[^\w\s]+")
+
+
+def scores(outputs, references, unseparated=False):
+    """Computes all metrics of a set of captions.
+
+    Args:
+        outputs: list of captions.
+        references: list of lists of captions, the references of each output.
+        unseparated: whether the language has no spaces between words; then characters are counted.
+
+    Returns:
+        a dict of `bleu_1` to `bleu_4`, `chrf`, `cider_d` and `distinct` (percent of the outputs that are
+        different captions), and a dict of the definitions of these names.
+
+    Raises:
+        InputError: sacrebleu is not installed.
+    """
+    try:
+        import sacrebleu
+    except ImportError:
+        raise InputError("BLEU needs the package sacrebleu: pip install sacrebleu") from None
+    # sacrebleu wants the first references of all outputs, then the second ones, and so on.
+    count = max(map(len, references))
+    streams = [[refs[i] if i < len(refs) else None for refs in references] for i in range(count)]
+    figures, definitions = {}, {}
+    for n in range(1, MAX_N + 1):
+        metric = sacrebleu.BLEU(
+            lowercase=True, tokenize="zh" if unseparated else "13a", max_ngram_order=n
+        )
+        figures[f"bleu_{n}"] = round(metric.corpus_score(outputs, streams).score, 2)
+        definitions[f"bleu_{n}"] = f"BLEU-{n} ({metric.get_signature()})"
+    metric = sacrebleu.CHRF(lowercase=True)
+    figures["chrf"] = round(metric.corpus_score(outputs, streams).score, 2)
+    definitions["chrf"] = f"chrF ({metric.get_signature()})"
+    cider = CiderD(references, unseparated)
+    figures["cider_d"] = round(float(np.mean(cider.scores(outputs))), 2)
+    definitions["cider_d"] = "CIDEr-D (n = 1 to 4, sigma 6, idf of the test references), 0 to 10"
+    figures["distinct"] = round(100 * len(set(outputs)) / len(outputs), 2)
+    definitions["distinct"] = "distinct captions, %"
+    return figures, definitions
+
+
+def words(caption, unseparated=False):
+    """Returns the lower-case words of a caption without punctuation, or its characters."""
+    caption = PUNCTUATION.sub(" ", caption.lower())
+    return list("".join(caption.split())) if unseparated else caption.split()
+
+
+class CiderD:
+    """CIDEr-D (Vedantam et al. 2015), the agreement of a caption with several references.
+
+        g_k(c) = count of n-gram k in c * log(images / max(1, images that have k in a reference))
+        CIDEr-D_n(c, S) = 10 / |S| sum_{s in S} exp(-(|c| - |s|)^2 / (2 sigma^2))
+                          min(g(c), g(s)) . g(s) / (|g(c)| |g(s)|)
+        CIDEr-D(c, S) = mean_n CIDEr-D_n(c, S)            n = 1 to 4
+
+    Args:
+        references: list of lists of captions, for each image.
+        unseparated: see `words`.
+    """
+
+    def __init__(self, references, unseparated=False):
+        self.unseparated = unseparated
+        grams = [[_ngrams(words(r, unseparated)) for r in refs] for refs in references]
+        frequency = collections.Counter()
+        for of_image in grams:
+            frequency.update({gram for counts, _ in of_image for gram in counts})
+        self._log_images = math.log(max(2, len(references)))
+        self._log_frequency = {gram: math.log(count) for gram, count in frequency.items()}
+        self._references = [[self._weigh(*gram) for gram in of_image] for of_image in grams]
+
+    def scores(self, captions):
+        """Returns the score of a caption of each image, float64 (images,), from 0 to 10."""
+        results = []
+        for caption, references in zip(captions, self._references, strict=True):
+            own = self._weigh(*_ngrams(words(caption, self.unseparated)))
+            results.append(10 * np.mean([_similarity(own, other) for other in references]))
+        return np.array(results)
+
+    def _weigh(self, counts, length):
+        """Returns the vectors of n = 1 to 4, dicts of weights, their norms, and the length."""
+        vectors = [{} for _ in range(MAX_N)]
+        for gram, count in counts.items():
+            weight = count * (self._log_images - self._log_frequency.get(gram, 0.0))
+            vectors[len(gram) - 1][gram] = weight
+        norms = [math.sqrt(sum(w * w for w in vector.values())) for vector in vectors]
+        return vectors, norms, length
+
+
+def _ngrams(tokens):
+    """Returns the counts of the n-grams of n = 1 to 4, and the number of tokens."""
+    counts = collections.Counter(
+        tuple(tokens[i : i + n]) for n in range(1, MAX_N + 1) for i in range(len(tokens) - n + 1)
+    )
+    return counts, len(tokens)
+
+
+def _similarity(one, other):
+    """Returns the mean over n of the clipped cosine, with the penalty of the lengths."""
+    (vectors, norms, length), (other_vectors, other_norms, other_length) = one, other
+    penalty = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
+    total = 0.0
+    for a, b, norm_a, norm_b in zip(vectors, other_vectors, norms, other_norms, strict=True):
+        if norm_a and norm_b:
+            product = sum(min(w, b[gram]) * b[gram] for gram, w in a.items() if gram in b)
+            total += product / (norm_a * norm_b)
+    return penalty * total / MAX_N

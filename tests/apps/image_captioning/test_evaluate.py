@@ -1,0 +1,85 @@
+"""The figures of `evaluate`, its baselines and its picture."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apps.image_captioning import contact_sheet, data, evaluate, metrics
+from shared import results
+from shared.data.splits import TextSplit
+from shared.serving.clients import SavedModelClient
+
+
+@pytest.fixture(scope="module")
+def short(trained):
+    """The TINY model and 12 scenes of each split; one test scene has the model's caption as a reference."""
+    app = trained("image_captioning")
+    parts = {name: split[:12] for name, split in data.splits(app.config.TINY).items()}
+    client = SavedModelClient(app.saved_model)
+    file, _ = parts["test"][3]
+    output = client.predict("serving_default", [file])["outputs"][0].decode()
+    parts["test"][3] = (file, f"another\n{output}")
+    return app, {name: TextSplit(name, part) for name, part in parts.items()}, output
+
+
+def test_figures_and_predictions(short, tmp_path):
+    app, splits, output = short
+    path = tmp_path / "predictions.jsonl"
+    config = app.config.TINY
+    result = evaluate.evaluate(app.saved_model, config, splits, path)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [row["target"] for row in rows] == [t.split("\n") for _, t in splits["test"]]
+    assert rows[3]["output"] == output
+    client = SavedModelClient(app.saved_model)
+    alone = [client.predict("serving_default", [file]) for file, _ in splits["test"]]
+    assert [row["output"] for row in rows] == [a["outputs"][0].decode() for a in alone]
+    figures, _ = metrics.scores([row["output"] for row in rows], [row["target"] for row in rows])
+    assert {name: result[name] for name in figures} == figures
+    correct = [row["output"] in row["target"] for row in rows]
+    assert result["value"] == result["exact_match"] == round(100 * np.mean(correct), 2) > 0
+    assert result["baseline"] in result["baselines"]
+    assert result["baseline_value"] == result["baselines"][result["baseline"]]["exact_match"]
+    assert 0 <= result["unseen_pairs"] <= 100
+    assert str(result["value"]) in results.headline(result)
+    with Image.open(tmp_path / "captions.png") as picture:
+        assert picture.width > 500
+        assert len(picture.convert("L").getcolors(256)) > 50
+
+
+def test_the_headline_of_files_is_bleu(short):
+    app, splits, _ = short
+    config = dataclasses.replace(app.config.TINY, source="files")
+    result = evaluate.evaluate(app.saved_model, config, splits)
+    assert result["value"] == result["bleu_4"]
+    assert result["metric"].startswith("BLEU-4 (")
+    assert result["baseline_value"] == max(b["bleu_4"] for b in result["baselines"].values())
+    # One of two captions beside the other.
+    references = [target.split("\n") for _, target in splits["test"]]
+    human, _ = metrics.scores([r[0] for r in references], [r[1:] for r in references])
+    assert result["human"] == human
+
+
+def test_contact_sheet(tmp_path, image_file):
+    rng = np.random.default_rng(0)
+    rows = [
+        contact_sheet.Row(f"row {i}", image_file(i), "a caption", ["one", "other"], ["a", "b"], w)
+        for i, w in enumerate((rng.uniform(size=(2, 3, 3)), np.zeros((2, 3, 3))))
+    ]
+    rows.append(contact_sheet.Row("refused", b"no image", "", ["one"], [], np.zeros((0, 3, 3))))
+    contact_sheet.write(rows, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.height > 300
+
+
+def test_inputs_are_read_when_they_are_asked_for():
+    split = TextSplit("test", [(b"one", "a"), (b"two", "b")])
+    inputs = evaluate.Inputs(split)
+    assert (len(inputs), inputs[1], inputs[0:2], list(inputs)) == (
+        2,
+        b"two",
+        [b"one", b"two"],
+        [b"one", b"two"],
+    )
