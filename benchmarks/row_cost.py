@@ -24,16 +24,24 @@ APPS = pathlib.Path(__file__).parents[1] / "apps"
 
 
 def rows(app, limit):
-    """Returns the short rows of an app, a large row, and one of `limit` bytes, without white space."""
+    """Returns the short rows of an app, a large row, and a text of `limit` bytes without white space.
+
+    The last is None for an app whose inputs are not text.
+    """
+    files = sorted(
+        path for path in (APPS / app / "demo").iterdir() if not path.name.startswith(".")
+    )
     texts = [
         line
-        for path in sorted((APPS / app / "demo").glob("*.txt"))
+        for path in files
+        if path.suffix == ".txt"
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    short = list(itertools.islice(itertools.cycle(texts), SHORT_ROWS))
-    text = "".join("".join(texts).split())
+    inputs = texts or [path.read_bytes() for path in files]
+    short = list(itertools.islice(itertools.cycle(inputs), SHORT_ROWS))
+    text = "".join("".join(texts).split()) or "a"
     large = (text * (1 + LARGE // len(text)))[:LARGE]
-    return short, large, large.encode()[:limit].decode(errors="ignore")
+    return short, large, large.encode()[:limit].decode(errors="ignore") if texts else None
 
 
 def milliseconds(client, signature, inputs):
@@ -68,7 +76,7 @@ def measure_one(folder, dry_run):
             for key, request in requests.items()
         }
         times = _timing.medians(calls, 1 if dry_run else ROUNDS)
-        if not dry_run:
+        if allowed is not None and not dry_run:
             times["with_allowed_row"] = milliseconds(client, name, [*short, allowed])
         signatures[name] = times
     return {
