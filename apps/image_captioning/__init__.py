@@ -1,5 +1,5 @@
-"""Describe images: a photo in, a caption out, in one graph.
+"""Image captioning: describes an image in a sentence.
 
-Shape: one to many
+Shape: an image to a sequence
 Headline preset: flickr8k
 """

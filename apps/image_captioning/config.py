@@ -24,7 +24,7 @@ class Config:
     captions: str = "captions"  # first part of the names of the .tsv files
     language: str = "en"  # of the captions, an ISO 639 code; zh, ja and th are scored by character
     tokenizer: Literal["char", "word", "subword"] = "word"  # kind of tokens
-    vocabulary_size: Positive | None = None  # maximum number of tokens; None: all
+    vocabulary_size: Positive | None = None  # maximum number of tokens; None: all; subwords need it
     min_count: Positive = 1  # tokens with fewer occurrences become <unk>
 
     # Model

@@ -22,7 +22,7 @@ class Config:
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with train.txt, valid.txt and test.txt, plain or .gz
     tokenizer: Literal["word", "char", "subword"] = "char"  # how the text is split into tokens
-    vocabulary_size: Positive | None = None  # maximum number of tokens; None: all
+    vocabulary_size: Positive | None = None  # maximum number of tokens; None: all; subwords need it
     min_count: Positive = 1  # tokens with fewer occurrences become <unk>
 
     # Model
