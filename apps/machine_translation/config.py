@@ -25,7 +25,7 @@ class Config:
     columns: tuple[NonNegative, NonNegative] = (0, 1)  # source and target in a .tsv, from 0
     source_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of source tokens
     target_tokenizer: Literal["char", "word", "subword"] = "char"  # kind of target tokens
-    vocabulary_size: Positive | None = None  # maximum size of each vocabulary; None: all; subwords need it
+    vocabulary_size: Positive | None = None  # maximum size; None: all; subwords need it
     shared_vocabulary: bool = False  # one vocabulary and one embedding for both languages
     lowercase: bool = False  # lower-case the source sentence
 
