@@ -31,7 +31,7 @@ class Config:
     encoder: str = "small_cnn"  # or efficientnet_lite0, a name of keras.applications, a .keras file
     finetune: bool = False  # train a pretrained encoder too; off: its features are computed once
     image_size: Positive = 64  # height and width of the images that small_cnn reads
-    encoder_filters: tuple[Positive, ...] = (32, 64, 128)  # filters of the stages of small_cnn
+    encoder_filters: tuple[Positive, ...] = (24, 48, 96)  # filters of the stages of small_cnn
     cell: Literal["simple_rnn", "lstm", "gru", "peephole_lstm"] = "peephole_lstm"  # recurrent cell
     embedding_dim: Positive = 128  # size of an embedding, which is tied to the softmax
     units: Positive = 256  # size of a hidden state, and of the projected features
@@ -42,10 +42,10 @@ class Config:
     recurrent_dropout: Fraction = 0.0  # dropout rate of the hidden state between time steps
 
     # Training
-    epochs: Positive = 12  # passes over the captions
+    epochs: Positive = 6  # passes over the captions
     batch_size: Positive = 64  # captions per step
     pad_to_multiple_of: Positive = 4  # captions are padded to a multiple of this number of tokens
-    learning_rate: PositiveFloat = 0.002  # highest learning rate; cosine decay to zero
+    learning_rate: PositiveFloat = 0.003  # highest learning rate; cosine decay to zero
     warmup_steps: NonNegative = 100  # steps of linear warm-up
     weight_decay: NonNegativeFloat = 0.0  # decoupled weight decay
     clip_norm: NonNegativeFloat = 1.0  # maximum global norm of the gradient; 0: no clipping
