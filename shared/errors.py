@@ -9,7 +9,16 @@ import sys
 # What a disk or its permissions can refuse at any time, in a message of TensorFlow too.
 DISK = [
     os.strerror(code)
-    for code in (errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
+    for code in (
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+    )
 ]
 
 

@@ -3,7 +3,6 @@
 import collections
 
 import numpy as np
-import sacrebleu
 import tqdm
 
 from .metrics import words
@@ -20,6 +19,8 @@ def constant(train, valid, unseparated, candidates=100):
         unseparated: whether characters are counted instead of words.
         candidates: number of captions that are tried, those that occur most often.
     """
+    import sacrebleu  # an optional package, which `metrics.scores` asks for
+
     counts = collections.Counter(caption for captions in train for caption in captions)
     # Captions that occur once are all alike: those with the most frequent words are tried.
     frequency = collections.Counter(w for c in counts for w in set(words(c, unseparated)))

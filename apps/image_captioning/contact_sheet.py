@@ -67,5 +67,5 @@ def _opened(file):
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
         return image.convert("RGB").resize((160, 160))
-    except OSError:  # Pillow's error for a file that is not an image
+    except Exception:  # Pillow raises many types for a damaged file
         return Image.new("RGB", (160, 160), "gray")

@@ -55,7 +55,8 @@ def _walk(files):
         is_marker = b[:, 0] == 0xFF
         is_fill = is_marker & (marker == 0xFF)
         is_frame = is_marker & tf.reduce_any(marker[:, tf.newaxis] == START_OF_FRAME, 1)
-        size = tf.cast((256 * b[:, 5] + b[:, 6]) * (256 * b[:, 7] + b[:, 8]), tf.int64)
+        height, width = (tf.cast(256 * b[:, i] + b[:, i + 1], tf.int64) for i in (5, 7))
+        size = height * width
         pixels = tf.where(is_open & is_frame, size, pixels)
         is_exif = is_marker & (marker == 0xE1)
         is_exif &= tf.reduce_all(b[:, 4:] == list(b"Exif\0\0"), 1)

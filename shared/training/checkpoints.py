@@ -64,8 +64,13 @@ class Checkpoints:
                 with loadable(self.folder) as folder:
                     path = os.path.join(folder, f"ckpt-{number}")
                     self._checkpoint.read(path).assert_consumed()
-            except (MemoryError, tf.errors.ResourceExhaustedError):
-                raise
+            except (
+                MemoryError,
+                OSError,
+                tf.errors.PermissionDeniedError,
+                tf.errors.ResourceExhaustedError,
+            ):
+                raise  # the checkpoint may be whole
             except Exception as error:  # a damaged file raises many types of exception
                 damaged[number] = (str(error).strip() or type(error).__name__).splitlines()[0]
                 continue

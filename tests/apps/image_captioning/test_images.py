@@ -148,6 +148,7 @@ REFUSED = {
     "too long": "400001 bytes: refused, because max_request_bytes is 400000",
     "large png": "an image of 100 megapixels: refused",
     "large jpeg": "an image of 60 megapixels: refused",
+    "largest jpeg": "an image of 4290 megapixels: refused",
     "large gif": "an image of 100 megapixels: refused",
     "large bmp": "an image of 100 megapixels: refused",
     "large webp": "an image of 100 megapixels: refused",
@@ -168,6 +169,7 @@ REFUSED_FILES = {
     "too long": SUPPORTED["jpeg"].ljust(LIMIT + 1, b"\0"),
     "large png": png_header(10_000, 10_000),
     "large jpeg": resized_jpeg(10_000, 6_000),
+    "largest jpeg": resized_jpeg(65_500, 65_500),
     "large gif": b"GIF89a" + struct.pack("<HH", 10_000, 10_000) + bytes(20),
     "large bmp": b"BM" + bytes(12) + struct.pack("<Iii", 40, 10_000, -10_000) + bytes(30),
     "large webp": b"RIFF\x20\0\0\0WEBPVP8L\x10\0\0\0\x2f"
