@@ -55,7 +55,9 @@ def write(rows, path):
                 axis = figure.add_subplot(grid[i, 2 + k])
                 axis.imshow(image)
                 heat = Image.fromarray(np.asarray(weights / max(weights.max(), 1e-9), np.float32))
-                axis.imshow(heat.resize((160, 160), Image.BICUBIC), cmap="gray", alpha=0.65, vmin=0)
+                # As an array: matplotlib does not read images of floats.
+                heat = np.asarray(heat.resize((160, 160), Image.BICUBIC))
+                axis.imshow(heat, cmap="gray", alpha=0.65, vmin=0, vmax=1)
                 axis.set_title(token, fontsize=8)
                 axis.axis("off")
         figure.savefig(partial_path(path), format="png", dpi=80)

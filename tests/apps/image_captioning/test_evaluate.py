@@ -74,6 +74,21 @@ def test_contact_sheet(tmp_path, image_file):
         assert picture.height > 300
 
 
+def test_attention_is_visible(tmp_path, image_file):
+    pictures = []
+    for i, cell in enumerate((0, 8)):
+        weights = np.eye(9)[cell].reshape(1, 3, 3)
+        row = contact_sheet.Row("row", image_file(), "a", ["a"], ["a"], weights)
+        contact_sheet.write([row], tmp_path / f"{i}.png")
+        with Image.open(tmp_path / f"{i}.png") as picture:
+            pictures.append(np.asarray(picture.convert("L"), float))
+    difference = pictures[0] - pictures[1]
+    # One picture is lighter at one corner, the other at the opposite one.
+    (top, left), (bottom, right) = (np.argwhere(d > 40).mean(0) for d in (difference, -difference))
+    assert top < bottom
+    assert left < right
+
+
 def test_inputs_are_read_when_they_are_asked_for():
     split = TextSplit("test", [(b"one", "a"), (b"two", "b")])
     inputs = evaluate.Inputs(split)
