@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import tqdm
 
-from .metrics import words
+from .metrics import ngrams, words
 
 NEIGHBOURS = 60  # training images whose captions compete
 COMPARED = 125  # of the competing captions, the most similar ones with which each is compared
@@ -64,7 +64,7 @@ def consensus(train_features, train_captions, features, unseparated):
 
 def _tf_idf(captions, unseparated):
     """Returns (n-gram numbers, weights) of each caption of each image; each n is normalized by itself."""
-    grams = [[_ngrams(words(c, unseparated)) for c in of_image] for of_image in captions]
+    grams = [[ngrams(words(c, unseparated)) for c in of_image] for of_image in captions]
     images_with = collections.Counter(gram for of_image in grams for gram in set().union(*of_image))
     number = {gram: i for i, gram in enumerate(images_with)}
     idf = np.log(len(captions) / np.array([*images_with.values()]))
@@ -92,9 +92,3 @@ def _dense(vectors):
 def _normalized(rows):
     rows = np.asarray(rows, np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-
-
-def _ngrams(tokens):
-    return collections.Counter(
-        tuple(tokens[i : i + n]) for n in range(1, 5) for i in range(len(tokens) - n + 1)
-    )

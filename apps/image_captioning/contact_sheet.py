@@ -1,7 +1,6 @@
 """A picture of images with their captions, references and attention maps."""
 
 import io
-import os
 import textwrap
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from shared import plots
-from shared.files import partial_path
+from shared.files import written
 
 MAX_TOKENS = 12  # attention maps of a caption that are shown
 
@@ -60,8 +59,8 @@ def write(rows, path):
                 axis.imshow(heat, cmap="gray", alpha=0.65, vmin=0, vmax=1)
                 axis.set_title(token, fontsize=8)
                 axis.axis("off")
-        figure.savefig(partial_path(path), format="png", dpi=80)
-        os.replace(partial_path(path), path)
+        with written(path) as partial:
+            figure.savefig(partial, format="png", dpi=80)
 
 
 def _opened(file):

@@ -167,7 +167,11 @@ def features(config, split, assets):
     """
     encoder = assets.encoder
     size = encoder.input_shape[1] if encoder else config.image_size
-    settings = {"images": 1, "size": size}
+    settings = {
+        "images": 2,  # version of the decoding
+        "size": size,
+        "max_request_bytes": config.max_request_bytes,
+    }
     if not encoders.is_trained(config):
         settings["encoder"] = _digest(encoder)
 
@@ -202,8 +206,8 @@ def features(config, split, assets):
 
 
 def _digest(encoder):
-    """Returns the SHA-256 of the weights of an encoder."""
-    digest = hashlib.sha256()
+    """Returns the SHA-256 of the structure and the weights of an encoder."""
+    digest = hashlib.sha256(encoder.to_json().encode())
     for weight in encoder.weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
@@ -242,4 +246,5 @@ def _batches(config, assets, cache, columns, seed):
         weights = tf.sequence_mask(lengths, tf.shape(ids)[1], tf.float32)
         return {"images": values, "captions": decoder_input}, ids, weights
 
-    return lambda epoch: epoch_of(epoch).map(to_inputs)
+    # The conversion of images takes time: it runs beside the training step.
+    return lambda epoch: epoch_of(epoch).map(to_inputs).prefetch(2)

@@ -119,8 +119,9 @@ def plot(client, config, split, outputs, path):
     cider = metrics.CiderD(references, config.language in data.UNSEPARATED)
     order = np.argsort(-cider.scores(outputs), kind="stable")
     middle = len(order) // 2
-    chosen = [*order[:2], *order[middle : middle + 2], *order[-2:]]
-    names = ("best", "best", "median", "median", "worst", "worst")
+    parts = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
+    chosen = [i for part in parts.values() for i in part]
+    names = [name for name, part in parts.items() for _ in part]
     files = [split[int(i)][0] for i in chosen]
     answer = client.predict("attend", files)
     rows = [

@@ -32,7 +32,7 @@ UNSUPPORTED = {
 def decode(inputs, size, max_bytes):
     """Decodes image files and resizes them to squares; the aspect ratio is not kept.
 
-    JPEG files are turned as their EXIF orientation says. Transparent pixels of PNG files become white. Of a
+    JPEG files are turned as their EXIF orientation says. Transparent pixels become white. Of a
     GIF file, the first frame is used.
 
     Args:
@@ -63,9 +63,11 @@ def decode(inputs, size, max_bytes):
     is_other = ~known & (error == "")
     error = add_error(error, is_other, f"not an image file ({', '.join(FORMATS)})")
     error = add_error(error, animated, "animated WebP is not supported")
+    has_no_size = (kind == JPEG) & (pixels == 0)
+    error = add_error(error, has_no_size, "the image file is damaged")
     error = add_error(error, pixels > MAX_PIXELS, _too_many_pixels(pixels))
     inputs = gif.first_frames(inputs, (error == "") & (kind == GIF))
-    images, is_damaged = _decode_rows(inputs, tf.where(error == "", kind, -1), size)
+    images, is_damaged = _decode_rows(inputs, error == "", _has_alpha(header), size)
     error = add_error(error, is_damaged, "the image file is damaged")
     return _turned(images, orientation), error
 
@@ -103,6 +105,16 @@ def _is_animated_webp(header):
     return _starts_with(header, b"RIFF????WEBPVP8X") & (header[:, 20] // 2 % 2 == 1)
 
 
+def _has_alpha(header):
+    """Whether pixels may be transparent, bool (batch,): all PNG files, and WebP files with this flag."""
+    flags = {b"VP8X": (20, 16), b"VP8L": (24, 16)}  # byte and bit of the flag
+    webp = [
+        _starts_with(header, b"RIFF????WEBP" + name) & (header[:, byte] // bit % 2 == 1)
+        for name, (byte, bit) in flags.items()
+    ]
+    return tf.reduce_any([_kind(header) == PNG, *webp], 0)
+
+
 def _number(header, begin, count, big_endian=False):
     """Returns the unsigned number of `count` bytes at `begin`, int64 (batch,)."""
     columns = [tf.cast(header[:, begin + i], tf.int64) for i in range(count)]
@@ -121,9 +133,8 @@ def _pixels(header):
         "GIF": (number(6, 2), number(8, 2)),
         "BMP": (
             tf.where(is_old_bmp, number(18, 2), signed(18)),
-            tf.where(
-                is_old_bmp, number(20, 2), signed(22)
-            ),  # negative: the first row is at the top
+            # A negative height: the first row is at the top.
+            tf.where(is_old_bmp, number(20, 2), signed(22)),
         ),
         "VP8 ": (number(26, 2) % 0x4000, number(28, 2) % 0x4000),
         "VP8L": (lossless % 0x4000 + 1, (lossless // 0x4000 % 0x4000) + 1),
@@ -141,32 +152,38 @@ def _pixels(header):
     return pixels
 
 
-def _decode_rows(inputs, kind, size):
-    """Decodes the rows whose `kind` is a format.
+def _decode_rows(inputs, is_read, has_alpha, size):
+    """Decodes some rows.
+
+    Args:
+        inputs: string (batch,).
+        is_read: bool (batch,), the rows that are decoded.
+        has_alpha: bool (batch,), whether pixels may be transparent.
+        size: height and width of the results.
 
     Returns:
         images: float32 (batch, size, size, 3), zeros for the other rows and for damaged files.
         is_damaged: bool (batch,).
     """
-    is_png = kind == PNG
 
-    def png(file):
-        image = tf.cast(tf.io.decode_png(file, channels=4), tf.float32)
+    def with_alpha(file):
+        image = tf.io.decode_image(file, channels=4, expand_animations=False)
+        image = tf.cast(image, tf.float32)
         opacity = image[..., 3:] / 255
         return image[..., :3] * opacity + 255 * (1 - opacity)
 
-    def other(file):
+    def opaque(file):
         return tf.io.decode_image(file, channels=3, expand_animations=False)
 
     parts = [
         _decode_with(decoder, inputs, tf.where(rows)[:, 0], size)
-        for decoder, rows in ((png, is_png), (other, (kind >= 0) & ~is_png))
+        for decoder, rows in ((with_alpha, is_read & has_alpha), (opaque, is_read & ~has_alpha))
     ]
     decoded, images = (tf.concat(part, 0) for part in zip(*parts, strict=True))
     decoded, batch = decoded[:, tf.newaxis], tf.shape(inputs, tf.int64)
     images = tf.scatter_nd(decoded, images, tf.concat([batch, [size, size, 3]], 0))
     is_decoded = tf.scatter_nd(decoded, tf.ones_like(decoded[:, 0]), batch) > 0
-    return tf.ensure_shape(images, [None, size, size, 3]), (kind >= 0) & ~is_decoded
+    return tf.ensure_shape(images, [None, size, size, 3]), is_read & ~is_decoded
 
 
 def _decode_with(decoder, inputs, rows, size):

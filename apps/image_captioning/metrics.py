@@ -74,38 +74,37 @@ class CiderD:
 
     def __init__(self, references, unseparated=False):
         self.unseparated = unseparated
-        grams = [[_ngrams(words(r, unseparated)) for r in refs] for refs in references]
+        tokens = [[words(r, unseparated) for r in refs] for refs in references]
         frequency = collections.Counter()
-        for of_image in grams:
-            frequency.update({gram for counts, _ in of_image for gram in counts})
+        for of_image in tokens:
+            frequency.update(set().union(*map(ngrams, of_image)))
         self._log_images = math.log(max(2, len(references)))
         self._log_frequency = {gram: math.log(count) for gram, count in frequency.items()}
-        self._references = [[self._weigh(*gram) for gram in of_image] for of_image in grams]
+        self._references = [[*map(self._weigh, of_image)] for of_image in tokens]
 
     def scores(self, captions):
         """Returns the score of a caption of each image, float64 (images,), from 0 to 10."""
         results = []
         for caption, references in zip(captions, self._references, strict=True):
-            own = self._weigh(*_ngrams(words(caption, self.unseparated)))
+            own = self._weigh(words(caption, self.unseparated))
             results.append(10 * np.mean([_similarity(own, other) for other in references]))
         return np.array(results)
 
-    def _weigh(self, counts, length):
+    def _weigh(self, tokens):
         """Returns the vectors of n = 1 to 4, dicts of weights, their norms, and the length."""
         vectors = [{} for _ in range(MAX_N)]
-        for gram, count in counts.items():
+        for gram, count in ngrams(tokens).items():
             weight = count * (self._log_images - self._log_frequency.get(gram, 0.0))
             vectors[len(gram) - 1][gram] = weight
         norms = [math.sqrt(sum(w * w for w in vector.values())) for vector in vectors]
-        return vectors, norms, length
+        return vectors, norms, len(tokens)
 
 
-def _ngrams(tokens):
-    """Returns the counts of the n-grams of n = 1 to 4, and the number of tokens."""
-    counts = collections.Counter(
+def ngrams(tokens):
+    """Returns the counts of the n-grams of n = 1 to 4, {tuple of tokens: count}."""
+    return collections.Counter(
         tuple(tokens[i : i + n]) for n in range(1, MAX_N + 1) for i in range(len(tokens) - n + 1)
     )
-    return counts, len(tokens)
 
 
 def _similarity(one, other):

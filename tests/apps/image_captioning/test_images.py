@@ -89,6 +89,8 @@ SUPPORTED = {
     "gif": encoded(PICTURE.convert("P"), "GIF"),
     "bmp": encoded(PICTURE, "BMP"),
     "webp": encoded(PICTURE, "WEBP", lossless=True),
+    "transparent webp": encoded(transparent(), "WEBP", lossless=True),
+    "transparent lossy webp": encoded(transparent(), "WEBP", quality=95),
     "lossy webp": encoded(PICTURE, "WEBP", quality=95),
     "1x1": encoded(Image.new("RGB", (1, 1), (9, 80, 200)), "PNG"),
     "animated gif": animated("GIF"),
@@ -218,6 +220,8 @@ def test_a_jpeg_header_behind_many_segments(decode):
     jpeg = resized_jpeg(10_000, 6_000)
     _, errors = decode([jpeg[:2] + 5 * segment + jpeg[2:]])
     assert errors[0].startswith("an image of 60 megapixels")
+    _, errors = decode([jpeg[:2] + b"\xff" * 400 + jpeg[2:]])
+    assert errors == ["the image file is damaged"]
     endless = b"\xff\xd8" + b"\xff\xe2\0\x02" * 50_000
     _, errors = decode([endless])
     assert errors == ["the image file is damaged"]
