@@ -62,6 +62,9 @@ def _read_folder(config, folder, name):
         rows, labels = sources.read_columns([table], (0, 1))
         return _grouped(folder, rows, labels)
     tokens = folder / "Flickr8k.token.txt"
+    if config.captions != "captions" or any(folder.glob("captions.*.tsv")):
+        # The published files have other captions than those that are asked for.
+        raise InputError(f"{folder} has no {tables[0].name}")
     if tokens.exists():
         return _flickr8k(folder, tokens, name)
     coco = sorted(folder.glob(COCO_FILES.get(name, COCO_FILES["valid"])))
@@ -121,7 +124,7 @@ def _coco(folder, path, name):
         files = {image["id"]: image["file_name"] for image in content["images"]}
         captions = [(files[a["image_id"]], a["caption"]) for a in content["annotations"]]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a file of COCO captions: {error!r} is missing") from None
+        raise InputError(f"{path} is not a file of COCO captions: {error!r}") from None
     if name != "train":
         order = sorted(files.values())
         half = len(order) // 2
@@ -131,6 +134,8 @@ def _coco(folder, path, name):
     folders = (*IMAGE_FOLDERS, *(p.name for p in folder.glob(f"{subset}*") if p.is_dir()))
     results = collections.defaultdict(list)
     for file, caption in captions:
+        if not isinstance(caption, str) or not caption.strip():
+            raise InputError(f"{path}: a caption of {file} is empty; remove it")
         image = _image_path(folder, file, folders)
         if image is None:
             raise InputError(f"{path}: the image {file} is not in {folder}")

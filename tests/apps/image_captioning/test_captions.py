@@ -58,7 +58,13 @@ def test_errors_of_a_table_name_file_and_line(folder, content, message):
 
 def test_missing_files_are_named(folder, tmp_path):
     (folder / "captions.test.tsv").unlink()
-    with pytest.raises(InputError, match=r"neither captions\.test\.tsv nor Flickr8k"):
+    with pytest.raises(InputError, match=r"has no captions\.test\.tsv"):
+        splits(folder)
+    with pytest.raises(InputError, match=r"has no captions_zh\.train\.tsv"):
+        splits(folder, captions="captions_zh")
+    for path in folder.glob("captions.*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"neither captions\.train\.tsv nor Flickr8k"):
         splits(folder)
     with pytest.raises(InputError, match="is not a folder"):
         splits(tmp_path / "nothing")
@@ -119,6 +125,21 @@ def test_coco_as_it_is_published(coco):
     assert len(opened["train"]) == 6
     assert opened["valid"].targets == [f"number {i} 0\nnumber {i} 1" for i in (6, 7)]
     assert opened["test"].targets == [f"number {i} 0\nnumber {i} 1" for i in (8, 9)]
+
+
+def test_published_captions_are_not_those_of_another_language(flickr8k):
+    with pytest.raises(InputError, match=r"has no captions_zh\.train\.tsv"):
+        splits(flickr8k, captions="captions_zh")
+
+
+def test_an_empty_coco_caption_is_named(coco):
+    path = coco / "captions_train2017.json"
+    content = json.loads(path.read_text())
+    for empty in (" ", None):
+        content["annotations"][3]["caption"] = empty
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"a caption of 1\.png is empty"):
+            splits(coco)
 
 
 def test_damaged_coco_files(coco):
