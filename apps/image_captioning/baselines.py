@@ -5,35 +5,37 @@ import collections
 import numpy as np
 import tqdm
 
+from shared.text.languages import bleu_tokenizer
+
 from .metrics import ngrams, words
 
 NEIGHBOURS = 60  # training images whose captions compete
 COMPARED = 125  # of the competing captions, the most similar ones with which each is compared
 
 
-def constant(train, valid, unseparated, candidates=100):
+def constant(train, valid, language, candidates=100):
     """Returns the training caption that has the highest BLEU-4 if it is given to every valid image.
 
     Args:
         train, valid: lists of lists of captions, the references of each image.
-        unseparated: whether characters are counted instead of words.
+        language: of the captions; see `words`.
         candidates: number of captions that are tried, those that occur most often.
     """
     import sacrebleu  # an optional package, which `metrics.scores` asks for
 
     counts = collections.Counter(caption for captions in train for caption in captions)
     # Captions that occur once are all alike: those with the most frequent words are tried.
-    frequency = collections.Counter(w for c in counts for w in set(words(c, unseparated)))
-    common = lambda c: np.mean([frequency[w] for w in words(c, unseparated)] or [0])  # noqa: E731
+    frequency = collections.Counter(w for c in counts for w in set(words(c, language)))
+    common = lambda c: np.mean([frequency[w] for w in words(c, language)] or [0])  # noqa: E731
     typical = sorted(counts, key=lambda c: (counts[c], common(c)), reverse=True)[:candidates]
     count = max(map(len, valid))
     streams = [[refs[i] if i < len(refs) else None for refs in valid] for i in range(count)]
-    metric = sacrebleu.BLEU(lowercase=True, tokenize="zh" if unseparated else "13a")
+    metric = sacrebleu.BLEU(lowercase=True, tokenize=bleu_tokenizer(language))
     score = lambda c: metric.corpus_score([c] * len(valid), streams).score  # noqa: E731
     return max(typical, key=score)
 
 
-def consensus(train_features, train_captions, features, unseparated):
+def consensus(train_features, train_captions, features, language):
     """Returns a training caption for each image: the consensus of similar images (Devlin et al. 2015).
 
     The captions of the nearest training images compete. The one that is most similar to the others, by the
@@ -44,12 +46,12 @@ def consensus(train_features, train_captions, features, unseparated):
         train_features: float (train images, features).
         train_captions: list of lists of captions.
         features: float (images, features).
-        unseparated: whether characters are counted instead of words.
+        language: of the captions; see `words`.
 
     Returns:
         list of captions.
     """
-    vectors = _tf_idf(train_captions, unseparated)
+    vectors = _tf_idf(train_captions, language)
     similarity = _normalized(features) @ _normalized(train_features).T
     results = []
     for row in tqdm.tqdm(similarity, desc="consensus", mininterval=1, unit="image"):
@@ -62,9 +64,9 @@ def consensus(train_features, train_captions, features, unseparated):
     return results
 
 
-def _tf_idf(captions, unseparated):
+def _tf_idf(captions, language):
     """Returns (n-gram numbers, weights) of each caption of each image; each n is normalized by itself."""
-    grams = [[ngrams(words(c, unseparated)) for c in of_image] for of_image in captions]
+    grams = [[ngrams(words(c, language)) for c in of_image] for of_image in captions]
     images_with = collections.Counter(gram for of_image in grams for gram in set().union(*of_image))
     number = {gram: i for i, gram in enumerate(images_with)}
     idf = np.log(len(captions) / np.array([*images_with.values()]))

@@ -22,7 +22,7 @@ class Config:
     source: str = "embedded"  # embedded, files (needs --data-dir), or tfds:<name>
     data_dir: tuple[str, ...] = ()  # folders with images and captions.{train,valid,test}.tsv
     captions: str = "captions"  # first part of the names of the .tsv files
-    language: str = "en"  # of the captions, an ISO 639 code; zh, ja and th are scored by character
+    language: str = "en"  # of the captions, a code of ISO 639
     tokenizer: Literal["char", "word", "subword"] = "word"  # kind of tokens
     vocabulary_size: Positive | None = None  # maximum number of tokens; None: all; subwords need it
     min_count: Positive = 1  # tokens with fewer occurrences become <unk>

@@ -18,7 +18,6 @@ from shared.text.vocabulary import END, Vocabulary
 
 from . import captions, embedded, encoders, images
 
-UNSEPARATED = ("zh", "ja", "th")  # languages without spaces between words
 PUNCTUATION = re.compile(r"([^\w\s'])")
 
 
@@ -53,7 +52,7 @@ def splits(config):
 def tokenized(config, caption):
     """Returns a caption as the model learns it: lower-case words and punctuation marks between spaces."""
     if config.tokenizer == "char":
-        return caption if config.language in UNSEPARATED else caption.lower()
+        return caption.lower()
     return " ".join(PUNCTUATION.sub(r" \1 ", caption.lower()).split())
 
 

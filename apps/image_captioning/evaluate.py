@@ -44,13 +44,13 @@ def evaluate(folder, config, splits, predictions=None):
         columns = ("input", "target", "output", "score")
         write_jsonl(predictions, (dict(zip(columns, row, strict=True)) for row in rows))
         plot(client, config, test, outputs, pathlib.Path(predictions).with_name("captions.png"))
-    unseparated = config.language in data.UNSEPARATED
-    score = lambda texts, refs=references: metrics.scores(texts, refs, unseparated)  # noqa: E731
+    language = config.language
+    score = lambda texts, refs=references: metrics.scores(texts, refs, language)  # noqa: E731
     figures, definitions = score(outputs)
     figures["exact_match"] = _exact_match(outputs, references)
     definitions["exact_match"] = "captions that the grammar allows for the scene, %"
     headline = "exact_match" if config.source == "embedded" else "bleu_4"
-    others = _baselines(config, splits, client, unseparated)
+    others = _baselines(config, splits, client, language)
     compared = {}
     for name, texts in others.items():
         compared[name] = {**score(texts)[0], "exact_match": _exact_match(texts, references)}
@@ -63,7 +63,7 @@ def evaluate(folder, config, splits, predictions=None):
     elif min(map(len, references)) > 1:
         # One caption of a person against the others.
         first, rest = [r[0] for r in references], [r[1:] for r in references]
-        extra["human"] = metrics.scores(first, rest, unseparated)[0]
+        extra["human"] = metrics.scores(first, rest, language)[0]
     return {
         "metric": definitions[headline],
         "value": figures[headline],
@@ -100,23 +100,23 @@ def _exact_match(outputs, references):
     return round(100 * float(np.mean(correct)), 2)
 
 
-def _baselines(config, splits, client, unseparated):
+def _baselines(config, splits, client, language):
     """Returns the captions of the baselines for the test images, {name: list of captions}."""
     train, test = data.used_images(config, splits["train"]), splits["test"]
     captions = references_of(train)
-    constant = baselines.constant(captions, references_of(splits["valid"]), unseparated)
+    constant = baselines.constant(captions, references_of(splits["valid"]), language)
     train_features, test_features = (
         np.stack(client.predict_all("features", Inputs(s), BATCH_SIZE, s.name)["features"])
         for s in (train, test)
     )
-    nearest = baselines.consensus(train_features, captions, test_features, unseparated)
+    nearest = baselines.consensus(train_features, captions, test_features, language)
     return {"constant caption": [constant] * len(test), "consensus of similar images": nearest}
 
 
 def plot(client, config, split, outputs, path):
     """Draws the images with the best, median and worst captions by CIDEr-D, and their attention."""
     references = references_of(split)
-    cider = metrics.CiderD(references, config.language in data.UNSEPARATED)
+    cider = metrics.CiderD(references, config.language)
     order = np.argsort(-cider.scores(outputs), kind="stable")
     middle = len(order) // 2
     parts = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}

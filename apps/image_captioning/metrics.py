@@ -7,19 +7,20 @@ import re
 import numpy as np
 
 from shared.errors import InputError
+from shared.text.languages import bleu_tokenizer, is_unseparated
 
 MAX_N = 4  # the longest n-grams of CIDEr-D
 SIGMA = 6.0  # of the penalty for a caption of another length than the reference
 PUNCTUATION = re.compile(r"[^\w\s]+")
 
 
-def scores(outputs, references, unseparated=False):
+def scores(outputs, references, language="en"):
     """Computes all metrics of a set of captions.
 
     Args:
         outputs: list of captions.
         references: list of lists of captions, the references of each output.
-        unseparated: whether the language has no spaces between words; then characters are counted.
+        language: of the captions; without spaces between words, characters are counted.
 
     Returns:
         a dict of `bleu_1` to `bleu_4`, `chrf`, `cider_d` and `distinct` (percent of the outputs that are
@@ -38,14 +39,14 @@ def scores(outputs, references, unseparated=False):
     figures, definitions = {}, {}
     for n in range(1, MAX_N + 1):
         metric = sacrebleu.BLEU(
-            lowercase=True, tokenize="zh" if unseparated else "13a", max_ngram_order=n
+            lowercase=True, tokenize=bleu_tokenizer(language), max_ngram_order=n
         )
         figures[f"bleu_{n}"] = round(metric.corpus_score(outputs, streams).score, 2)
         definitions[f"bleu_{n}"] = f"BLEU-{n} ({metric.get_signature()})"
     metric = sacrebleu.CHRF(lowercase=True)
     figures["chrf"] = round(metric.corpus_score(outputs, streams).score, 2)
     definitions["chrf"] = f"chrF ({metric.get_signature()})"
-    cider = CiderD(references, unseparated)
+    cider = CiderD(references, language)
     figures["cider_d"] = round(float(np.mean(cider.scores(outputs))), 2)
     definitions["cider_d"] = "CIDEr-D (n = 1 to 4, sigma 6, idf of the test references), 0 to 10"
     figures["distinct"] = round(100 * len(set(outputs)) / len(outputs), 2)
@@ -53,10 +54,10 @@ def scores(outputs, references, unseparated=False):
     return figures, definitions
 
 
-def words(caption, unseparated=False):
+def words(caption, language="en"):
     """Returns the lower-case words of a caption without punctuation, or its characters."""
     caption = PUNCTUATION.sub(" ", caption.lower())
-    return list("".join(caption.split())) if unseparated else caption.split()
+    return list("".join(caption.split())) if is_unseparated(language) else caption.split()
 
 
 class CiderD:
@@ -69,12 +70,12 @@ class CiderD:
 
     Args:
         references: list of lists of captions, for each image.
-        unseparated: see `words`.
+        language: of the captions; see `words`.
     """
 
-    def __init__(self, references, unseparated=False):
-        self.unseparated = unseparated
-        tokens = [[words(r, unseparated) for r in refs] for refs in references]
+    def __init__(self, references, language="en"):
+        self.language = language
+        tokens = [[words(r, language) for r in refs] for refs in references]
         frequency = collections.Counter()
         for of_image in tokens:
             frequency.update(set().union(*map(ngrams, of_image)))
@@ -86,7 +87,7 @@ class CiderD:
         """Returns the score of a caption of each image, float64 (images,), from 0 to 10."""
         results = []
         for caption, references in zip(captions, self._references, strict=True):
-            own = self._weigh(words(caption, self.unseparated))
+            own = self._weigh(words(caption, self.language))
             results.append(10 * np.mean([_similarity(own, other) for other in references]))
         return np.array(results)
 

@@ -16,24 +16,12 @@ from shared import evaluation, plots
 from shared.errors import InputError, reported
 from shared.files import write_jsonl
 from shared.serving.clients import SavedModelClient
+from shared.text.languages import bleu_tokenizer, is_unseparated
 from shared.text.vocabulary import END_TOKEN
 
 from . import data
 from .config import Config
 from .serve import N_BEST
-
-# Languages by their codes of ISO 639-1, -2 and -3, and the usual "cn" and "jp". The Chinese ones:
-CHINESE = set(
-    """
-    zh zho chi cn cdo cjy cmn cnp cpx csp czh czo gan hak hsn lzh ltc mnp nan och wuu yue
-    """.split()  # noqa: SIM905 (a list would be one line each)
-)
-UNSEPARATED = CHINESE | set(  # without spaces between words
-    """
-    ja jpn jp ryu th tha tts nod sou lo lao km khm my mya bur mnw shn khb bo bod tib dz dzo
-    """.split()  # noqa: SIM905
-)
-BLEU_BY_CHARACTER = (UNSEPARATED - CHINESE) | {"ko", "kor"}
 
 
 def evaluate(folder, config, splits, predictions=None):
@@ -110,8 +98,7 @@ def scores(outputs, references, config):
         import sacrebleu
     except ImportError:
         raise InputError("BLEU needs the package sacrebleu: pip install sacrebleu") from None
-    target = language_code(config.languages[1])
-    tokenize = "char" if target in BLEU_BY_CHARACTER else "zh" if target in CHINESE else "13a"
+    tokenize = bleu_tokenizer(config.languages[1])
     metrics = {
         "bleu": sacrebleu.BLEU(tokenize=tokenize),
         "bleu_lowercase": sacrebleu.BLEU(tokenize=tokenize, lowercase=True),
@@ -125,15 +112,6 @@ def scores(outputs, references, config):
     figures["exact_match"] = round(100 * float(same), 2)
     definitions["exact_match"] = "exact match, %"
     return figures, definitions
-
-
-def language_code(language):
-    """Returns the language of a tag without its script and region: "zh" of "zh-TW", "zho" of "zho_Hans".
-
-    Args:
-        language: one of `config.languages`: a code of ISO 639, perhaps with subtags after "-" or "_".
-    """
-    return re.split("[-_.@]", language)[0].lower()
 
 
 def _nearest(config, train, sentences):
@@ -163,7 +141,7 @@ def _nearest(config, train, sentences):
 def _words(sentence, config):
     """Returns the set of words and punctuation marks, or of characters and character pairs."""
     sentence = sentence.lower()
-    if language_code(config.languages[0]) in UNSEPARATED:
+    if is_unseparated(config.languages[0]):
         return {*sentence, *map("".join, itertools.pairwise(sentence))}
     return set(re.findall(r"\w+|[^\w\s]", sentence))
 

@@ -152,7 +152,8 @@ class Run(RunFolder):
             remove(partial_path(folder))  # of a process that was killed
             with written(folder) as partial:
                 make(partial)
-            write_json(self.path / "assets.json", assets.hashes(folder))
+                # Before the folder appears, so that no folder is without its hashes.
+                write_json(self.path / "assets.json", assets.hashes(partial))
         assets.check(self.path)
         return read(self.config, folder)
 

@@ -10,7 +10,7 @@ from apps.image_captioning import baselines, metrics
 
 def test_words():
     assert metrics.words("A dog's toy , isn't it ?") == ["a", "dog", "s", "toy", "isn", "t", "it"]
-    assert metrics.words("一只 狗。", unseparated=True) == ["一", "只", "狗"]
+    assert metrics.words("一只 狗。", language="zh") == ["一", "只", "狗"]
 
 
 def test_cider_d_of_a_case_computed_by_hand():
@@ -54,7 +54,7 @@ def test_scores():
     worse, _ = metrics.scores(["a dog"] * 2, references)
     assert worse["bleu_4"] < worse["bleu_1"] < 100
     assert worse["distinct"] == 50
-    chinese, definitions = metrics.scores(["一只狗在跑"], [["一只狗在跑", "狗"]], unseparated=True)
+    chinese, definitions = metrics.scores(["一只狗在跑"], [["一只狗在跑", "狗"]], language="zh")
     assert chinese["bleu_4"] == pytest.approx(100)
     assert "tok:zh" in definitions["bleu_4"]
 
@@ -67,7 +67,7 @@ def test_images_may_have_different_numbers_of_references():
 def test_the_constant_caption_is_the_best_on_valid():
     train = [["a red dog runs"], ["a blue dog runs"], ["a red dog sits down"]]
     valid = [["a blue dog runs"], ["a blue dog runs fast"], ["a blue dog runs"]]
-    assert baselines.constant(train, valid, False) == "a blue dog runs"
+    assert baselines.constant(train, valid, "en") == "a blue dog runs"
 
 
 def test_the_consensus_comes_from_similar_images():
@@ -76,5 +76,5 @@ def test_the_consensus_comes_from_similar_images():
     noise = lambda: 0.1 * rng.normal(size=8)  # noqa: E731
     features = [dogs + noise() for _ in range(60)] + [cats + noise() for _ in range(60)]
     captions = [["a dog runs", f"word{i}"] for i in range(60)] + [["a cat sleeps"]] * 60
-    answers = baselines.consensus(features, captions, [cats + noise(), dogs + noise()], False)
+    answers = baselines.consensus(features, captions, [cats + noise(), dogs + noise()], "en")
     assert answers == ["a cat sleeps", "a dog runs"]
