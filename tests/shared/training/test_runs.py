@@ -1,25 +1,20 @@
 """A run folder: nothing in it is changed by mistake, and what does not fit is named."""
 
-import dataclasses
 import errno
 import fcntl
-import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from unittest import mock
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from shared.data.splits import TextSplit
 from shared.errors import InputError, reported
 from shared.files import read_json, write_json
 from shared.training import runs
-from shared.training.state import SavedState, State
 
 
 def test_a_finished_run_is_not_changed(toy, finished):
@@ -209,62 +204,6 @@ def test_a_run_without_a_best_epoch_says_so(toy, tmp_path, refusal):
     assert "has no best.keras" in refusal(runs.load(tmp_path / "run").best_model)
 
 
-@pytest.fixture
-def dry_run(trained, tmp_path, monkeypatch):
-    """A function: runs a dry run of the language model; its value is a folder in which it may write."""
-    app = trained("language_model")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    (tmp_path / "scratch").mkdir()
-
-    def main():
-        with mock.patch.dict(app.config.PRESETS, tiny=app.config.TINY):
-            app.train.main(["tiny", "--dry-run", "--quiet"])  # test_contract has one with --run
-
-    main.app = app
-    return main
-
-
-def test_a_dry_run_writes_nothing(dry_run, tmp_path, monkeypatch):
-    steps = []
-    fit = keras.Model.fit
-    monkeypatch.setattr(
-        keras.Model, "fit", lambda self, *a, **k: steps.append(fit(self, *a, **k).params["steps"])
-    )
-    dry_run()
-    assert steps == [1]
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["scratch"]
-
-
-def test_a_dry_run_that_fails_writes_nothing(dry_run, tmp_path, monkeypatch):
-    def broken(config, assets):
-        assert [p.name for p in tmp_path.iterdir()] == ["scratch"]
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(dry_run.app.train, "build", broken)
-    with pytest.raises(ZeroDivisionError) as caught:
-        dry_run()
-    # The traceback keeps all objects alive.
-    assert caught.value.__traceback__ is not None
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["scratch"]
-
-
-def test_a_training_is_traced_without_autograph(dry_run, monkeypatch):
-    """AutoGraph has nothing to convert here, is slow, and warns with Python 3.13."""
-    from tensorflow.python.autograph.impl import api
-
-    converted = []
-    real = api._convert_actual
-    monkeypatch.setattr(
-        api, "_convert_actual", lambda entity, ctx: converted.append(entity) or real(entity, ctx)
-    )
-    tf.data.Dataset.range(1).map(lambda x: x + 1)
-    assert len(converted) == 1  # as this lambda is
-    converted.clear()
-    dry_run()
-    assert converted == []
-
-
 def test_load_accepts_finished_runs_of_the_app(toy, finished, tmp_path):
     assert runs.load(finished, "apps.toy").name == "toy"
     with pytest.raises(InputError, match=r"a run of toy, not of apps\.other"):
@@ -327,29 +266,6 @@ def test_the_settings_of_a_run_survive_json(toy, tmp_path):
     run = toy.start(tmp_path / "run", config)
     assert run.config_of(toy.Config) == config
     assert runs.RunFolder(tmp_path / "run").config_of(toy.Config) == config
-
-
-def test_state_survives_json():
-    assert State() == round_trip(State())
-    state = State(
-        epoch=3, step=7, metrics=[1.5, [2, 3]], history=[{"epoch": 1, "loss": 0.1 + 0.2}],
-        seconds=1 / 3, best=2.5, epochs_without_improvement=2, stopped=True,
-    )  # fmt: skip
-    assert round_trip(state) == state
-    assert {f.name for f in dataclasses.fields(state)} == set(json.loads(serialized(state)))
-    # Two states do not share their lists.
-    State().history.append(1)
-    assert State().history == []
-
-
-def serialized(state):
-    return SavedState(state).serialize()
-
-
-def round_trip(state):
-    saved = SavedState(State())
-    saved.deserialize(serialized(state))
-    return saved.state
 
 
 # --- start and finish ----------------------------------------------------------------------------
