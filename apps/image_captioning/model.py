@@ -168,7 +168,11 @@ class CoveragePenalty(keras.layers.Layer):
             time = tf.reduce_sum(mask, 1, keepdims=True)
             cells = tf.cast(tf.shape(a)[2], tf.float32)
             total = tf.reduce_sum(tf.cast(a, tf.float32) * mask[..., tf.newaxis], 1)
-            self.add_loss(self.weight * tf.reduce_mean((1 - total * cells / time) ** 2))
+            penalty = tf.reduce_mean((1 - total * cells / time) ** 2, 1)
+            # The last batch of an epoch may have rows of padding only.
+            is_caption = tf.cast(tf.reduce_any(y != 0, 1), tf.float32)
+            captions = tf.maximum(tf.reduce_sum(is_caption), 1)
+            self.add_loss(self.weight * tf.reduce_sum(is_caption * penalty) / captions)
         return o
 
     def compute_output_spec(self, o, a, y, training=False):

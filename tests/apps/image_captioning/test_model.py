@@ -130,6 +130,11 @@ def test_coverage_penalty_beside_numpy():
     second = (1 - a[1, :2].sum(0) * 3 / 2) ** 2
     expected = 0.7 * np.mean([first, second])
     assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
+    # Rows of padding only do not count.
+    padded = [np.concatenate([t, np.zeros_like(t[:1])]) for t in (o, a, y)]
+    layer = CoveragePenalty(0.7)
+    layer(*padded, training=True)
+    assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
     layer = CoveragePenalty(0.7)
     layer(o, a, y)
     assert layer.losses == []
