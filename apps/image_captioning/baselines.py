@@ -52,10 +52,10 @@ def consensus(train_features, train_captions, features, language):
         list of captions.
     """
     vectors = _tf_idf(train_captions, language)
-    similarity = _normalized(features) @ _normalized(train_features).T
+    features, train_features = _normalized(features), _normalized(train_features)
     results = []
-    for row in tqdm.tqdm(similarity, desc="consensus", mininterval=1, unit="image"):
-        nearest = np.argsort(-row)[:NEIGHBOURS]
+    for row in tqdm.tqdm(features, desc="consensus", mininterval=1, unit="image"):
+        nearest = np.argsort(-(train_features @ row))[:NEIGHBOURS]
         captions = [c for i in nearest for c in train_captions[i]]
         dense = _dense([vector for i in nearest for vector in vectors[i]])
         alike = np.sort(dense @ dense.T, 1)[:, ::-1]

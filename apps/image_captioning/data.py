@@ -2,7 +2,6 @@
 
 import hashlib
 import pathlib
-import re
 import sys
 from typing import NamedTuple
 
@@ -14,11 +13,11 @@ from shared.data import batching, sources
 from shared.data.features import FeatureCache
 from shared.data.splits import Split
 from shared.errors import InputError
+from shared.files import write_text
 from shared.text.vocabulary import END, Vocabulary
 
 from . import captions, embedded, encoders, images
-
-PUNCTUATION = re.compile(r"([^\w\s'])")
+from .metrics import is_punctuation
 
 
 class Assets(NamedTuple):
@@ -53,7 +52,8 @@ def tokenized(config, caption):
     """Returns a caption as the model learns it: lower-case words and punctuation marks between spaces."""
     if config.tokenizer == "char":
         return caption.lower()
-    return " ".join(PUNCTUATION.sub(r" \1 ", caption.lower()).split())
+    separated = (f" {c} " if is_punctuation(c) and c != "'" else c for c in caption.lower())
+    return " ".join("".join(separated).split())
 
 
 def build_assets(config, train, folder):
@@ -68,6 +68,7 @@ def build_assets(config, train, folder):
     Vocabulary.build(
         lines, config.tokenizer, paths.vocabulary, config.vocabulary_size, config.min_count
     )
+    write_text(paths.encoder.with_suffix(".txt"), config.encoder)
     if config.encoder != "small_cnn":
         encoder = encoders.build(config)
         encoder.trainable = False
@@ -76,9 +77,18 @@ def build_assets(config, train, folder):
 
 
 def load_assets(config, folder):
-    """Reads what `build_assets` wrote."""
+    """Reads what `build_assets` wrote.
+
+    Raises:
+        InputError: the assets, such as those of `--init-from`, belong to another encoder, or are damaged.
+    """
     paths = _paths(folder)
     encoder = None
+    name = paths.encoder.with_suffix(".txt").read_text(encoding="utf-8")
+    if name != config.encoder:
+        raise InputError(
+            f"{folder} belongs to --encoder {name}. Received: --encoder {config.encoder}"
+        )
     if config.encoder != "small_cnn":
         try:
             encoder = keras.saving.load_model(paths.encoder, compile=False)

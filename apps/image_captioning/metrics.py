@@ -2,7 +2,7 @@
 
 import collections
 import math
-import re
+import unicodedata
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from shared.text.languages import bleu_tokenizer, is_unseparated
 
 MAX_N = 4  # the longest n-grams of CIDEr-D
 SIGMA = 6.0  # of the penalty for a caption of another length than the reference
-PUNCTUATION = re.compile(r"[^\w\s]+")
 
 
 def scores(outputs, references, language="en"):
@@ -54,9 +53,14 @@ def scores(outputs, references, language="en"):
     return figures, definitions
 
 
+def is_punctuation(character):
+    """Returns whether a character is a punctuation mark or a symbol of Unicode."""
+    return unicodedata.category(character)[0] in "PS"
+
+
 def words(caption, language="en"):
     """Returns the lower-case words of a caption without punctuation, or its characters."""
-    caption = PUNCTUATION.sub(" ", caption.lower())
+    caption = "".join(" " if is_punctuation(c) else c for c in caption.lower())
     return list("".join(caption.split())) if is_unseparated(language) else caption.split()
 
 

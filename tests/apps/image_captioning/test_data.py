@@ -51,6 +51,7 @@ def test_tokenized():
     word = lambda text: data.tokenized(TINY, text)  # noqa: E731
     assert word("A dog , running (fast).") == "a dog , running ( fast ) ."
     assert word("a dog's  bed") == "a dog's bed"
+    assert word("\u0915\u0941\u0924\u094d\u0924\u093e!") == "\u0915\u0941\u0924\u094d\u0924\u093e !"
     char = dataclasses.replace(TINY, tokenizer="char")
     assert data.tokenized(char, "A Dog.") == "a dog."
     assert data.tokenized(dataclasses.replace(char, language="zh"), "一只狗。") == "一只狗。"
@@ -119,6 +120,15 @@ def test_more_than_half_damaged_images_are_an_error(config, folder, tmp_path):
         (folder / "images" / f"{i}.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"train: 4 of 6 images cannot be decoded \(0.png, 1.png"):
         open_all(config, tmp_path / "assets")
+
+
+def test_assets_of_another_encoder_are_refused(config, encoder, tmp_path):
+    open_all(config, tmp_path / "assets")
+    other = dataclasses.replace(config, encoder=encoder)
+    with pytest.raises(
+        InputError, match=r"assets belongs to --encoder small_cnn\. Received: .*keras"
+    ):
+        data.load_assets(other, tmp_path / "assets")
 
 
 def test_max_examples_counts_images(config, tmp_path):

@@ -10,6 +10,11 @@ from apps.image_captioning import baselines, metrics
 
 def test_words():
     assert metrics.words("A dog's toy , isn't it ?") == ["a", "dog", "s", "toy", "isn", "t", "it"]
+    assert metrics.words("\u0915\u0941\u0924\u094d\u0924\u093e, a_b") == [
+        "\u0915\u0941\u0924\u094d\u0924\u093e",
+        "a",
+        "b",
+    ]
     assert metrics.words("一只 狗。", language="zh") == ["一", "只", "狗"]
 
 
