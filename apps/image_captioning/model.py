@@ -38,7 +38,8 @@ def build(config, assets):
         v = encoder(x)
     else:
         x = v = keras.Input(assets.encoder.output_shape[1:], name="images")
-    g = Grid(config.units, config.attention, next(seeds), name="grid")(v)
+    attends = config.attention != "none"
+    g = Grid(config.units, attends, next(seeds), name="grid")(v)
     embed = TiedEmbedding(
         assets.vocabulary.size,
         config.embedding_dim,
@@ -54,11 +55,12 @@ def build(config, assets):
         num_layers=config.num_layers,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
+        score=config.attention if attends else "general",
         seed=next(seeds),
         name="decoder",
     )
     o, a = decoder(dropout(embed(y)), dropout(g), return_attention=True)
-    o = CoveragePenalty(config.coverage if config.attention else 0.0, name="coverage")(o, a, y)
+    o = CoveragePenalty(config.coverage if attends else 0.0, name="coverage")(o, a, y)
     return keras.Model({"images": x, "captions": y}, embed(dropout(o), reverse=True))
 
 

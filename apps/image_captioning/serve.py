@@ -51,7 +51,7 @@ class Server(tf.Module):
         # Serving cannot load.
         self._layers = lambda: layers
         self._size = encoder.input_shape[1]
-        self._grid_shape = encoder.output_shape[1:3] if config.attention else (1, 1)
+        self._grid_shape = (1, 1) if config.attention == "none" else encoder.output_shape[1:3]
         files = tf.TensorSpec([None], tf.string, name="inputs")
         functions = {
             "serving_default": self.caption,

@@ -93,7 +93,7 @@ def test_padding_changes_nothing():
 
 def test_without_attention_the_grid_is_one_cell():
     encoder, inputs = fixed_encoder(), batch((4, 4, 3))
-    model = model_of(encoder, encoder="x.keras", attention=False)
+    model = model_of(encoder, encoder="x.keras", attention="none")
     assert model.get_layer("grid")(inputs["images"]).shape == (3, 1, CONFIG.units)
     model = model_of(encoder, encoder="x.keras")
     grid = model.get_layer("grid")
@@ -145,7 +145,7 @@ def test_the_penalty_is_part_of_the_training_loss_only():
     model(inputs, training=True)
     assert len(model.losses) == 1
     assert float(model.losses[0]) > 0
-    assert model_of(coverage=2.0, attention=False)(inputs, training=True) is not None
+    assert model_of(coverage=2.0, attention="none")(inputs, training=True) is not None
 
 
 def test_the_model_is_saved_and_loaded(tmp_path):
