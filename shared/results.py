@@ -5,7 +5,8 @@
     python -m shared.results --tried runs/language_model/wide    # records a run of another recipe
 
 A table goes between the comments `<!-- results -->` and `<!-- /results -->` of a README. In the README
-of an app, the table of the recipes that were tried goes between `<!-- tried -->` and `<!-- /tried -->`.
+of an app, the table of the recipes that were tried goes between `<!-- tried -->` and `<!-- /tried -->`, and
+the table of all metrics of the model and of other systems between `<!-- systems -->` and `<!-- /systems -->`.
 """
 
 import argparse
@@ -102,6 +103,22 @@ def app_table(folder):
         "trainable parameters", "training", "command",
     ]  # fmt: skip
     return table(names, rows)
+
+
+def systems_table(folder):
+    """Returns the table of all metrics: for each preset, those of the model and of the other systems.
+
+    A test result has them if it has `systems`, {name of a system: {metric: figure}}; the model's figures
+    have the same names.
+    """
+    recorded = [r for r in _recorded(folder) if "systems" in r["test"]]
+    compared = [figures for r in recorded for figures in r["test"]["systems"].values()]
+    metrics = list(dict.fromkeys(name for figures in compared for name in figures))
+    rows = []
+    for r in recorded:
+        for name, figures in {"the model": r["test"], **r["test"]["systems"]}.items():
+            rows.append((f"`{r['preset']}`", name, *(figures.get(m, "") for m in metrics)))
+    return table(["preset", "system", *(f"`{name}`" for name in metrics)], rows)
 
 
 def apps_table(apps):
@@ -226,6 +243,8 @@ def main(argv=None):
     tables = [(ROOT / "README.md", "results", apps_table(ROOT / "apps"))]
     for app in sorted(path.parent for path in ROOT.glob("apps/*/train.py")):
         tables.append((app / "README.md", "results", app_table(app)))
+        if any("systems" in r["test"] for r in _recorded(app)):
+            tables.append((app / "README.md", "systems", systems_table(app)))
         if (app / "results" / "tried").exists():
             tables.append((app / "README.md", "tried", tried_table(app)))
     stale = {}

@@ -32,7 +32,8 @@ def evaluate(folder, config, splits, predictions=None):
             and attention. None writes no files.
 
     Returns:
-        a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`, and more.
+        a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`; all metrics;
+        and `systems`, the metrics of the baselines and, for photos, of a caption by a person.
     """
     client = SavedModelClient(folder)
     test, references = splits["test"], references_of(splits["test"])
@@ -44,36 +45,42 @@ def evaluate(folder, config, splits, predictions=None):
         columns = ("input", "target", "output", "score")
         write_jsonl(predictions, (dict(zip(columns, row, strict=True)) for row in rows))
         plot(client, config, test, outputs, pathlib.Path(predictions).with_name("captions.png"))
-    language = config.language
-    score = lambda texts, refs=references: metrics.scores(texts, refs, language)  # noqa: E731
-    figures, definitions = score(outputs)
-    figures["exact_match"] = _exact_match(outputs, references)
-    definitions["exact_match"] = "captions that the grammar allows for the scene, %"
-    headline = "exact_match" if config.source == "embedded" else "bleu_4"
-    others = _baselines(config, splits, client, language)
-    compared = {}
-    for name, texts in others.items():
-        compared[name] = {**score(texts)[0], "exact_match": _exact_match(texts, references)}
-    best = max(compared, key=lambda name: compared[name][headline])
+    is_drawn = config.source == "embedded"
+    figures, definitions = _scores(outputs, references, config)
+    headline = "exact_match" if is_drawn else "bleu_4"
+    systems = {
+        name: _scores(texts, references, config)[0]
+        for name, texts in _baselines(config, splits, client).items()
+    }
+    best = max(systems, key=lambda name: systems[name][headline])
+    baseline_value = systems[best][headline]
     extra = {}
-    if config.source == "embedded":
+    if is_drawn:
         unseen = splits["unseen_pairs"]
         answers = client.predict_all("serving_default", Inputs(unseen), BATCH_SIZE, "unseen_pairs")
         extra["unseen_pairs"] = _exact_match(answers["outputs"], references_of(unseen))
     elif min(map(len, references)) > 1:
-        # One caption of a person against the others.
-        first, rest = [r[0] for r in references], [r[1:] for r in references]
-        extra["human"] = metrics.scores(first, rest, language)[0]
+        first, others = [r[0] for r in references], [r[1:] for r in references]
+        systems["a person, beside the other captions"] = _scores(first, others, config)[0]
     return {
         "metric": definitions[headline],
         "value": figures[headline],
         "baseline": best,
-        "baseline_value": compared[best][headline],
+        "baseline_value": baseline_value,
         **figures,
         **extra,
-        "baselines": compared,
+        "systems": systems,
         "images": len(test),
     }
+
+
+def _scores(outputs, references, config):
+    """Returns {metric: figure} and {metric: definition}; drawn scenes have an exact match too."""
+    figures, definitions = metrics.scores(outputs, references, config.language)
+    if config.source == "embedded":
+        figures["exact_match"] = _exact_match(outputs, references)
+        definitions["exact_match"] = "captions that the grammar allows for the scene, %"
+    return figures, definitions
 
 
 class Inputs(collections.abc.Sequence):
@@ -100,10 +107,10 @@ def _exact_match(outputs, references):
     return round(100 * float(np.mean(correct)), 2)
 
 
-def _baselines(config, splits, client, language):
+def _baselines(config, splits, client):
     """Returns the captions of the baselines for the test images, {name: list of captions}."""
     train, test = data.used_images(config, splits["train"]), splits["test"]
-    captions = references_of(train)
+    captions, language = references_of(train), config.language
     constant = baselines.constant(captions, references_of(splits["valid"]), language)
     train_features, test_features = (
         np.stack(client.predict_all("features", Inputs(s), BATCH_SIZE, s.name)["features"])

@@ -136,6 +136,39 @@ def test_recipes_that_were_tried(root, capsys):
     assert "none is not the folder of a run with a finished epoch" in capsys.readouterr().err
 
 
+def test_all_metrics_of_all_systems(root, capsys):
+    app = root / "apps" / "toy"
+    result = {
+        "preset": "default",
+        "command": "python -m apps.toy.train default",
+        "trainable_parameters": 1_500_000,
+        "epochs": 3,
+        "seconds": 120.0,
+        "hardware": "a CPU, 2 cores",
+        "test": {
+            **{"metric": "F1", "value": 9, "baseline": "guessing", "baseline_value": 1},
+            **{"f1": 9, "words": 100},
+            "systems": {"guessing": {"f1": 1, "rouge": 3}, "a person": {"f1": 10}},
+        },
+        "notes": {"data": "toys", "peers": []},
+    }
+    (app / "results" / "default.json").write_text(json.dumps(result))
+    with pytest.raises(SystemExit):
+        results.main([])
+    assert "lacks the comments <!-- systems -->" in capsys.readouterr().err
+    readme = app / "README.md"
+    readme.write_text(readme.read_text() + "<!-- systems -->\n<!-- /systems -->\n")
+    results.main([])
+    results.main(["--check"])
+    expected = """| preset | system | `f1` | `rouge` |
+| --- | --- | --- | --- |
+| `default` | the model | 9 |  |
+| `default` | guessing | 1 | 3 |
+| `default` | a person | 10 |  |
+"""
+    assert readme.read_text().endswith(f"<!-- systems -->\n{expected}<!-- /systems -->\n")
+
+
 def test_a_bar_in_a_cell_is_escaped():
     text = results.table(["metric"], [("BLEU (nrefs:1|case:lc)",)])
     assert text.splitlines()[2] == r"| BLEU (nrefs:1\|case:lc) |"

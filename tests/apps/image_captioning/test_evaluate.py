@@ -40,8 +40,8 @@ def test_figures_and_predictions(short, tmp_path):
     assert {name: result[name] for name in figures} == figures
     correct = [row["output"] in row["target"] for row in rows]
     assert result["value"] == result["exact_match"] == round(100 * np.mean(correct), 2) > 0
-    assert result["baseline"] in result["baselines"]
-    assert result["baseline_value"] == result["baselines"][result["baseline"]]["exact_match"]
+    assert result["baseline"] in result["systems"]
+    assert result["baseline_value"] == result["systems"][result["baseline"]]["exact_match"]
     assert 0 <= result["unseen_pairs"] <= 100
     assert str(result["value"]) in results.headline(result)
     with Image.open(tmp_path / "captions.png") as picture:
@@ -55,11 +55,12 @@ def test_the_headline_of_files_is_bleu(short):
     result = evaluate.evaluate(app.saved_model, config, splits)
     assert result["value"] == result["bleu_4"]
     assert result["metric"].startswith("BLEU-4 (")
-    assert result["baseline_value"] == max(b["bleu_4"] for b in result["baselines"].values())
+    assert result["baseline_value"] == max(b["bleu_4"] for b in result["systems"].values())
     # One of two captions beside the other.
     references = [target.split("\n") for _, target in splits["test"]]
     human, _ = metrics.scores([r[0] for r in references], [r[1:] for r in references])
-    assert result["human"] == human
+    assert result["systems"]["a person, beside the other captions"] == human
+    assert "exact_match" not in result
 
 
 def test_contact_sheet(tmp_path, image_file):
