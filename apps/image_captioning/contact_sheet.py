@@ -34,20 +34,18 @@ def write(rows, path):
     from matplotlib.figure import Figure
 
     with plots.fonts_for_all_scripts():
-        figure = Figure(figsize=(3 + 1.1 * MAX_TOKENS, 2.3 * len(rows)), layout="constrained")
-        grid = figure.add_gridspec(
-            len(rows), MAX_TOKENS + 2, width_ratios=[1.6, 2.2, *[1] * MAX_TOKENS]
-        )
+        maps = max([1, *(min(len(row.tokens), MAX_TOKENS) for row in rows)])
+        figure = Figure(figsize=(4.5 + 1.2 * maps, 2.2 * len(rows)), layout="constrained")
+        grid = figure.add_gridspec(len(rows), maps + 2, width_ratios=[1.6, 2.1, *[1] * maps])
         for i, row in enumerate(rows):
             image = _opened(row.file)
             axis = figure.add_subplot(grid[i, 0])
             axis.imshow(image)
-            axis.set_title(row.title, fontsize=7)
             axis.axis("off")
             axis = figure.add_subplot(grid[i, 1])
             axis.axis("off")
-            lines = [f"> {row.caption}", "", *row.references[:5]]
-            text = "\n".join(textwrap.fill(line, 34) if line else "" for line in lines)
+            lines = [row.title, "", f"> {row.caption}", "", *row.references[:5]]
+            text = "\n".join(textwrap.fill(line, 38) if line else "" for line in lines)
             axis.text(0, 1, text, va="top", fontsize=7, transform=axis.transAxes)
             pairs = zip(row.tokens[:MAX_TOKENS], row.attention, strict=False)
             for k, (token, weights) in enumerate(pairs):

@@ -38,7 +38,7 @@ def scores(outputs, references, language="en"):
     figures, definitions = {}, {}
     for n in range(1, MAX_N + 1):
         metric = sacrebleu.BLEU(
-            lowercase=True, tokenize=bleu_tokenizer(language), max_ngram_order=n
+            lowercase=True, tokenize=bleu_tokenizer(language), max_ngram_order=n, force=True
         )
         figures[f"bleu_{n}"] = round(metric.corpus_score(outputs, streams).score, 2)
         definitions[f"bleu_{n}"] = f"BLEU-{n} ({metric.get_signature()})"

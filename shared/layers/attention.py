@@ -86,6 +86,8 @@ class Attention(keras.layers.Layer):
             scores = keras.ops.matmul(hidden, self.v)[..., 0]
         else:
             scores = tf.matmul(query, keys, transpose_b=True)  # (batch, target, source)
+            # Without it, Grappler does not know the rank, and prints a warning.
+            scores = tf.ensure_shape(scores, [None, None, None])
         mask = checked_mask(mask, memory)
         if mask is not None:
             mask = mask[:, tf.newaxis]
