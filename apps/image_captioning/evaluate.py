@@ -123,8 +123,8 @@ def _baselines(config, splits, client):
 def plot(client, config, split, outputs, path):
     """Draws the images with the best, median and worst captions by CIDEr-D, and their attention."""
     references = references_of(split)
-    cider = metrics.CiderD(references, config.language)
-    order = np.argsort(-cider.scores(outputs), kind="stable")
+    scores = metrics.cider_d(outputs, references, config.language)
+    order = np.argsort(-scores, kind="stable")
     middle = len(order) // 2
     parts = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
     chosen = [i for part in parts.values() for i in part]

@@ -45,8 +45,7 @@ def scores(outputs, references, language="en"):
     metric = sacrebleu.CHRF(lowercase=True)
     figures["chrf"] = round(metric.corpus_score(outputs, streams).score, 2)
     definitions["chrf"] = f"chrF ({metric.get_signature()})"
-    cider = CiderD(references, language)
-    figures["cider_d"] = round(float(np.mean(cider.scores(outputs))), 2)
+    figures["cider_d"] = round(float(np.mean(cider_d(outputs, references, language))), 2)
     definitions["cider_d"] = "CIDEr-D (n = 1 to 4, sigma 6, idf of the test references), 0 to 10"
     figures["distinct"] = round(100 * len(set(outputs)) / len(outputs), 2)
     definitions["distinct"] = "distinct captions, %"
@@ -64,6 +63,12 @@ def words(caption, language="en"):
     return list("".join(caption.split())) if is_unseparated(language) else caption.split()
 
 
+def cider_d(outputs, references, language="en"):
+    """Returns the CIDEr-D of each output, float64 (outputs,); the arguments are those of `scores`."""
+    cider = CiderD([[words(r, language) for r in refs] for refs in references])
+    return np.array([cider.score(i, words(o, language)) for i, o in enumerate(outputs)])
+
+
 class CiderD:
     """CIDEr-D (Vedantam et al. 2015), the agreement of a caption with several references.
 
@@ -73,27 +78,21 @@ class CiderD:
         CIDEr-D(c, S) = mean_n CIDEr-D_n(c, S)            n = 1 to 4
 
     Args:
-        references: list of lists of captions, for each image.
-        language: of the captions; see `words`.
+        references: list of lists of captions, for each image; a caption is a list of tokens.
     """
 
-    def __init__(self, references, language="en"):
-        self.language = language
-        tokens = [[words(r, language) for r in refs] for refs in references]
+    def __init__(self, references):
         frequency = collections.Counter()
-        for of_image in tokens:
+        for of_image in references:
             frequency.update(set().union(*map(ngrams, of_image)))
         self._log_images = math.log(max(2, len(references)))
         self._log_frequency = {gram: math.log(count) for gram, count in frequency.items()}
-        self._references = [[*map(self._weigh, of_image)] for of_image in tokens]
+        self._references = [[*map(self._weigh, of_image)] for of_image in references]
 
-    def scores(self, captions):
-        """Returns the score of a caption of each image, float64 (images,), from 0 to 10."""
-        results = []
-        for caption, references in zip(captions, self._references, strict=True):
-            own = self._weigh(words(caption, self.language))
-            results.append(10 * np.mean([_similarity(own, other) for other in references]))
-        return np.array(results)
+    def score(self, image, tokens):
+        """Returns the score of a caption, a list of tokens, of an image, from 0 to 10."""
+        own = self._weigh(tokens)
+        return 10 * float(np.mean([_similarity(own, other) for other in self._references[image]]))
 
     def _weigh(self, tokens):
         """Returns the vectors of n = 1 to 4, dicts of weights, their norms, and the length."""

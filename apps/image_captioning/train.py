@@ -5,7 +5,7 @@ python -m apps.image_captioning.train flickr8k --data-dir DIR
 
 import keras
 
-from shared.errors import reported
+from shared.errors import InputError, reported
 from shared.training import runs
 from shared.training.losses import SmoothedCrossentropy
 from shared.training.schedules import warmup_cosine
@@ -13,6 +13,7 @@ from shared.training.schedules import warmup_cosine
 from . import data, evaluate, export
 from .config import PRESETS
 from .model import build
+from .self_critical import SelfCritical
 
 
 @reported
@@ -23,8 +24,17 @@ def main(argv=None):
         return
     config = run.config
     assets = run.assets(data.build_assets, data.load_assets)
-    train, valid = data.load(config, run.splits, assets)
     model = build(config, assets)
+    if config.objective == "cider":
+        if not run.options.init_from:
+            raise InputError("--objective cider needs --init-from with a run of cross-entropy")
+        training = SelfCritical(model, config, run.splits, assets)
+        train, valid, loss = training.epoch, None, training.loss
+        callbacks, monitor = [training.callback()], "val_negative_cider"
+    else:
+        train, valid = data.load(config, run.splits, assets)
+        loss = SmoothedCrossentropy(config.label_smoothing)
+        callbacks, monitor = [], "val_loss"
 
     steps = config.epochs * train(0).cardinality().numpy()
     model.compile(
@@ -33,7 +43,7 @@ def main(argv=None):
             weight_decay=config.weight_decay,
             global_clipnorm=config.clip_norm,
         ),
-        SmoothedCrossentropy(config.label_smoothing),
+        loss,
     )
     run.restore(model)
     for epoch in run.epochs():
@@ -42,7 +52,7 @@ def main(argv=None):
             validation_data=valid,
             initial_epoch=epoch,
             epochs=epoch + 1,
-            callbacks=run.callbacks(patience=config.patience),
+            callbacks=[*callbacks, *run.callbacks(monitor, config.patience)],
             verbose=0,
             shuffle=False,
         )
