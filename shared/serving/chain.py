@@ -16,7 +16,6 @@ import tyro
 
 from shared.errors import InputError, reported
 from shared.files import read_json
-from shared.quiet_import import import_tensorflow
 from shared.serving.client import short_message
 from shared.serving.clients import SavedModelClient
 from shared.serving.wildcards import loadable
@@ -282,4 +281,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hide TensorFlow's log messages
     main()

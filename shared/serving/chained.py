@@ -9,32 +9,44 @@ from shared.text.cleaning import add_error
 INPUTS = tf.TensorSpec([None], tf.string, name="inputs")
 
 
-class Chain(tf.Module):
-    """The signature of a chain.
+class _Joined(tf.Module):
+    """What both kinds of chains have: the models, and their sample requests."""
+
+    def __init__(self, parts, sample):
+        super().__init__()
+        # The variables, tables and assets, which are saved. A part that occurs twice is saved once.
+        self.models = list({id(part.model): part.model for part in parts}.values())
+        # A function hides the parts, which cannot be saved, from tf.Module.
+        self._parts = lambda: parts
+        self._sample = sample
+
+    def sample_requests(self):
+        """Returns a request for each signature, to check an export: {signature: {input: array}}."""
+        return {name: {"inputs": self._sample} for name in self.endpoints}
+
+
+class Chain(_Joined):
+    """The signature of a chain of K models.
 
     serving_default(inputs)
-        `outputs`, and all other outputs of the last model under their own names; `outputs_1` and all other
-        outputs of the first model with `_1` at the end (`wav_1_bytes` for `wav_bytes`), of the second one
-        with `_2`, and so on. `error_1` to `error_<n>` (batch,) are the messages of the n models; `error`
-        joins them, each behind the name of its model.
+        `outputs`, and all other outputs of the last model under their own names; `outputs_1`, and all other
+        outputs of the first model with `_1` at the end (`wav_1_bytes` for `wav_bytes`); with `_2` those of
+        the second one, and so on. `error_1` to `error_K` (batch,) are the messages of all models; `error`
+        joins them, each after the name of its model.
 
     A row for which a model returns "" is not sent to the next one: its later outputs are "" and 0, without
     a message, and it costs no time there.
 
     Args:
-        parts: list of the models: `shared.serving.chain.Part`.
-        sample: string array (rows,), the inputs with which the export is checked.
+        parts: list of the models, each a `shared.serving.chain.Part`.
+        sample: bytes array (rows,), the inputs with which the export is checked.
 
     Raises:
         InputError: two outputs would have the same name.
     """
 
     def __init__(self, parts, sample):
-        super().__init__()
-        # The variables, tables and assets. A function hides the parts, which are no `tf.Module`s.
-        self.models = list({id(part.model): part.model for part in parts}.values())
-        self._parts = lambda: parts
-        self._sample = sample
+        super().__init__(parts, sample)
         self._check_names()
         answer = tf.function(self.answer, input_signature=[INPUTS], autograph=False)
         self.endpoints = {"serving_default": answer}
@@ -49,55 +61,48 @@ class Chain(tf.Module):
             texts = answer["outputs"]
         return {**columns, "error": joined_error(parts, columns)}
 
-    def sample_requests(self):
-        """Returns a request for each signature, to check an export: {signature: {input: array}}."""
-        return {name: {"inputs": self._sample} for name in self.endpoints}
-
     def _check_names(self):
-        parts, owners = self._parts(), {"error": None}
+        parts, names = self._parts(), {"error"}
         for k, part in enumerate(parts, 1):
             for name in part.functions["serving_default"].structured_outputs:
                 column = _column(name, k, len(parts))
-                if column in owners:
+                if column in names:
                     raise InputError(
-                        f"{part.path}: its output {name!r} would be {column!r} in the chain, which has "
-                        "another output of that name. Of a chain, give its models instead"
+                        f"{part.path}: the chain has another output {column!r}. If this model is a chain, "
+                        "give the models that it joins instead"
                     )
-                owners[column] = part
+                names.add(column)
 
 
-class NBestChain(tf.Module):
-    r"""The signatures of a chain that chooses among the n best answers of each model.
+class NBestChain(_Joined):
+    """The signatures of a chain of K models that chooses among several answers of each model.
 
-        total(y_1, ..., y_K) = sum_k  w_k * score_k(y_k | y_(k-1))        y_0: the input
+        total(y_1, ..., y_K) = sum_k  w_k * score_k(y_k)        y_k: an answer of model k to y_(k-1)
 
-    Every answer of the first model is sent to the second, all of theirs to the third, and so on. After each
-    model, the `n` paths with the highest totals are kept, where n is the number of answers of the first
-    model. Of paths with the same last text, the best one is kept.
+    Every answer of the first model is sent to the second one, all of theirs to the third one, and so on.
+    After each model, the n paths with the highest totals are kept, where n is the number of answers of the
+    first model. Among paths with the same last text, the best one is kept.
 
     serving_default(inputs)
-        `outputs`, the last text of the best path; `score` (batch,), its total; `outputs_1`, `score_1` and so
-        on, the texts and scores along that path. Its last text is `outputs`, and has no second name.
+        `outputs`, the last text of the best path; `score`, its total; `outputs_1` to `outputs_(K-1)` and
+        `score_1` to `score_K`, the texts and scores along it.
     n_best(inputs)
-        the same of the `n` best paths, each (batch, n), with distinct `outputs`, the best first; `count`
+        the same of the best paths, each (batch, n), with distinct `outputs`, the best first; `count`
         (batch,), their number. Other places are "" and 0.
 
-    `error` and `error_1` to `error_<n>` (batch,) are as those of `Chain`, along the best path. An answer that
-    the next model returns as "" ends a path. If all paths of a row end, `outputs` is "", and the other
-    outputs of `serving_default` show how far the best one came.
+    `error_1` to `error_K` (batch,) are the messages along the best path; `error` joins them, each after the
+    name of its model. A path ends where a model returns "". If all paths of a row end, `outputs` is ""
+    and `score` is 0, and the other outputs of `serving_default` are those of the path that was best.
 
     Args:
-        parts: list of the models: `shared.serving.chain.Part`. The first one has a signature `n_best`. Of a
-            later model without it, `serving_default` and its `score` are used.
-        sample: string array (rows,), the inputs with which the export is checked.
+        parts: list of the models, each a `shared.serving.chain.Part`, whose signature `scored` is used.
+        sample: bytes array (rows,), the inputs with which the export is checked.
         weights: list of floats, w_k.
     """
 
     def __init__(self, parts, sample, weights):
-        super().__init__()
-        self.models = list({id(part.model): part.model for part in parts}.values())
-        self._parts = lambda: parts
-        self._sample, self._weights = sample, weights
+        super().__init__(parts, sample)
+        self._weights = weights
         graph = lambda function: tf.function(  # noqa: E731
             function, input_signature=[INPUTS], autograph=False
         )
@@ -118,10 +123,6 @@ class NBestChain(tf.Module):
         _, paths, errors = self._searched(inputs)
         return {**paths, **errors}
 
-    def sample_requests(self):
-        """Returns a request for each signature, to check an export: {signature: {input: array}}."""
-        return {name: {"inputs": self._sample} for name in self.endpoints}
-
     def _search(self, inputs):
         """Searches for the best paths through all models.
 
@@ -129,40 +130,39 @@ class NBestChain(tf.Module):
             the outputs of `serving_default`, those of `n_best`, and the errors, each {name: tensor}.
         """
         parts, batch = self._parts(), tf.shape(inputs)[0]
-        texts, total, exists = inputs[:, tf.newaxis], tf.zeros([batch, 1]), tf.fill([batch, 1], True)
-        paths, best, n = {}, {}, None
+        texts, exists = inputs[:, tf.newaxis], tf.fill([batch, 1], True)
+        total, n, paths, best = tf.zeros([batch, 1]), None, {}, {}
         for k, (part, weight) in enumerate(zip(parts, self._weights, strict=True), 1):
-            width = _size(texts)
             # 1. Ask the model about the last text of each path.
-            answers, scores, is_answer, error = _several(part, texts, exists)  # (batch, width, m)
-            m = _size(answers)
-            # 2. Extend each path by its answers.
-            total = tf.repeat(total, m, axis=1) + weight * tf.reshape(scores, [batch, width * m])
-            total = tf.where(tf.reshape(is_answer, [batch, width * m]), total, float("-inf"))
-            paths = {name: tf.repeat(value, m, axis=1) for name, value in paths.items()}
-            paths[f"outputs_{k}"] = tf.reshape(answers, [batch, width * m])
-            paths[f"score_{k}"] = tf.reshape(scores, [batch, width * m])
-            paths[f"error_{k}"] = tf.repeat(error, m, axis=1)
-            # 3. Keep the n best, with distinct texts.
+            answers, scores, is_answer, error = _several(part, texts, exists)  # (batch, paths, m)
+            m, width = _size(answers), _size(texts) * _size(answers)
             n = m if n is None else n
-            total, order = tf.math.top_k(total, width * m)
-            paths = {name: tf.gather(value, order, batch_dims=1) for name, value in paths.items()}
-            _, total, count, *values = decoding.distinct(
-                paths[f"outputs_{k}"], total, *paths.values()
-            )
+            # 2. Extend each path by each of its answers.
+            total = tf.repeat(total, m, axis=1) + weight * tf.reshape(scores, [batch, width])
+            total = tf.where(tf.reshape(is_answer, [batch, width]), total, float("-inf"))
+            paths = {name: tf.repeat(value, m, axis=1) for name, value in paths.items()}
+            paths[f"outputs_{k}"] = tf.reshape(answers, [batch, width])
+            paths[f"score_{k}"] = tf.reshape(scores, [batch, width])
+            paths[f"error_{k}"] = tf.repeat(error, m, axis=1)
+            # 3. Keep the n best paths with distinct texts.
+            total, order = tf.math.top_k(total, width)
+            values = [tf.gather(value, order, batch_dims=1) for value in paths.values()]
+            texts = tf.gather(paths[f"outputs_{k}"], order, batch_dims=1)
+            texts, total, count, *values = decoding.distinct(texts, total, *values)
+            texts, total, count = texts[:, :n], total[:, :n], tf.minimum(count, n)
             paths = {name: value[:, :n] for name, value in zip(paths, values, strict=True)}
-            texts, total, count = paths[f"outputs_{k}"], total[:, :n], tf.minimum(count, n)
             exists = tf.range(_size(texts)) < count[:, tf.newaxis]
-            # 4. Where all paths end here, keep how far the best one came.
+            # 4. Keep the best path; where all paths end here, what it was, and the message of this model.
             best[f"error_{k}"] = error[:, 0]
             for name, value in paths.items():
                 best[name] = tf.where(count > 0, value[:, 0], best.get(name, value[:, 0]))
         errors = {f"error_{k}": best.pop(f"error_{k}") for k in range(1, len(parts) + 1)}
         errors["error"] = joined_error(parts, errors)
         paths = {name: value for name, value in paths.items() if not name.startswith("error")}
-        paths["outputs"], best["outputs"] = (c.pop(f"outputs_{len(parts)}") for c in (paths, best))
-        paths |= {"score": total, "count": count}
-        return {**best, "score": total[:, 0]}, paths, errors
+        for answer in (best, paths):
+            del answer[f"outputs_{len(parts)}"]
+        best |= {"outputs": texts[:, 0], "score": total[:, 0]}
+        return best, paths | {"outputs": texts, "score": total, "count": count}, errors
 
 
 def ask(function, texts, is_asked):
