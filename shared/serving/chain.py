@@ -117,7 +117,7 @@ def _is_of(tensor, kind):
 
 
 def _listed(tensors):
-    return ", ".join(f"{name} {tensor}" for name, tensor in tensors.items()) or "nothing"
+    return ", ".join(f"{name} {tensor}" for name, tensor in sorted(tensors.items())) or "nothing"
 
 
 def load_parts(paths, stack, n_best=False):

@@ -252,7 +252,7 @@ def warmup_requests(folder):
             for name, value in request.inputs.items():
                 inputs.setdefault(name, []).append(tf.make_ndarray(value))
     except (DecodeError, tf.errors.OpError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: export the model again") from error
     return {
         signature: {name: np.concatenate(rows) for name, rows in inputs.items()}
         for signature, inputs in columns.items()
