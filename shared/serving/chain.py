@@ -30,6 +30,8 @@ N_BEST = {
     "count": "int[batch]",
     "error": "string[batch]",
 }
+MODELS = tyro.conf.arg(metavar="FIRST SECOND [THIRD ...]", help_behavior_hint="")
+WEIGHTS = tyro.conf.arg(metavar="W1 W2 [W3 ...]", help_behavior_hint="(default: 1 for each)")
 
 
 class Part(SavedModelClient):
@@ -243,11 +245,11 @@ def main(argv=None):
     """Joins exported models, and writes the chain as the next version of its name."""
 
     def command(
-        models: Annotated[tuple[str, ...], tyro.conf.Positional],
+        models: Annotated[tuple[str, ...], tyro.conf.Positional, MODELS],
         name: str,
         to: pathlib.Path = pathlib.Path("saved_models"),
         n_best: bool = False,
-        weights: tuple[float, ...] = (),
+        weights: Annotated[tuple[float, ...], WEIGHTS] = (),
     ):
         """Join exported models in one SavedModel: the outputs of each model are the inputs of the next.
 
@@ -256,7 +258,7 @@ def main(argv=None):
             name: name of the chain
             to: folder of all models
             n_best: send all of the n best answers on, and choose by the weighted sum of all scores
-            weights: with --n-best, the weight of the scores of each model [default: 1 for each]
+            weights: with --n-best, the weight of the scores of each model
         """
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise InputError(

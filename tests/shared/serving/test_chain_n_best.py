@@ -230,6 +230,7 @@ def test_real_models_are_exported(trained, tmp_path, capsys):
     card = export.card_of(tmp_path / "both")
     assert card["weights"] == [1.0, 0.5]
     assert card["command"].endswith("--name both --n-best --weights 1.0 0.5")
+    assert card["megabytes"] < sum(model["card"]["megabytes"] for model in card["models"])
     assert export.problems(tmp_path / "both" / "1") == []
     requests = export.warmup_requests(tmp_path / "both" / "1")
     assert requests.keys() == {"serving_default", "n_best"}
