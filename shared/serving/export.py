@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import tensorflow as tf
 import tyro
+from google.protobuf.message import DecodeError
 
 from shared.errors import InputError
 from shared.files import lock, read_json, replace, write_json
@@ -20,6 +21,8 @@ from shared.serving import check_export
 from shared.serving.problems import problems
 from shared.serving.wildcards import loadable
 from shared.training import run_folder
+
+WARMUP = "assets.extra/tf_serving_warmup_requests"  # where TF Serving looks for them
 
 
 def main(package, write, argv=None, example='"some text"'):
@@ -224,13 +227,45 @@ def _tensors(request):
     return {name: tf.constant(value) for name, value in request.items()}
 
 
+def warmup_requests(folder):
+    """Reads the warm-up requests of a SavedModel.
+
+    Args:
+        folder: a version.
+
+    Returns:
+        {signature: {input: array}}, the `sample_requests()` of an export of this project; {} if there are
+        no warm-up requests.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = pathlib.Path(folder, WARMUP)
+    columns = {}
+    try:
+        records = tf.data.TFRecordDataset(str(path)) if path.is_file() else tf.data.Dataset.range(0)
+        for record in records.as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            inputs = columns.setdefault(request.model_spec.signature_name, {})
+            for name, value in request.inputs.items():
+                inputs.setdefault(name, []).append(tf.make_ndarray(value))
+    except (DecodeError, tf.errors.OpError) as error:
+        raise InputError(f"{path} is damaged: export the model again") from error
+    return {
+        signature: {name: np.concatenate(rows) for name, rows in inputs.items()}
+        for signature, inputs in columns.items()
+    }
+
+
 def _write_warmup(requests, folder):
     """Writes a record for each row: a server with batching refuses requests above its `max_batch_size`."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    extra = folder / "assets.extra"
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+    path = pathlib.Path(folder, WARMUP)
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, request in requests.items():
             for row in range(len(request["inputs"])):
                 log = prediction_log_pb2.PredictionLog()

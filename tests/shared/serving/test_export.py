@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shared.errors import InputError
 from shared.files import write_json
 from shared.serving import export
 from shared.serving.clients import SavedModelClient
@@ -159,6 +160,26 @@ def test_warmup_records_are_the_requests_row_by_row(frozen):
             assert {row[name].dtype for row in rows} == {value.dtype}
             assert np.concatenate([row[name] for row in rows]).tolist() == value.tolist()
         assert all(row.keys() == request.keys() for row in rows)
+
+
+def test_warmup_requests_are_read_back(frozen, tmp_path):
+    server, folder = frozen
+    read, requests = export.warmup_requests(folder), server.sample_requests()
+    assert read.keys() == requests.keys()
+    for signature, request in requests.items():
+        assert read[signature].keys() == request.keys()
+        for name, value in request.items():
+            assert read[signature][name].tolist() == value.tolist()
+    assert export.warmup_requests(tmp_path) == {}
+    path = tmp_path / export.WARMUP
+    path.parent.mkdir()
+    content = (folder / export.WARMUP).read_bytes()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"not a request")
+    for damaged in (content[:-5], b"a text, not records", path.read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"^{path} is damaged: export the model again$"):
+            export.warmup_requests(tmp_path)
 
 
 def test_the_card(trained):
