@@ -92,7 +92,7 @@ _CIDER = {  # continues a model that was trained by cross-entropy, with --init-f
     "epochs": 3,
     "learning_rate": 5e-5,
     "warmup_steps": 0,
-    "length_penalty": 2.0,
+    "length_penalty": 1.0,
 }
 _FLICKR8K_ZH = dataclasses.replace(
     _FLICKR8K, captions="captions_zh", language="zh", tokenizer="char", pad_to_multiple_of=8
