@@ -98,16 +98,16 @@ _FLICKR8K_ZH = dataclasses.replace(
     _FLICKR8K, captions="captions_zh", language="zh", tokenizer="char", pad_to_multiple_of=8
 )
 
-# The results of the presets of Flickr8k are not recorded yet.
 PRESETS = {
     # Drawn scenes: 97.8 % of the captions are right, 86.0 % with pairs of colour and shape that are not in
     # training (constant caption: 0); the whole command takes 5 minutes on 2 cores.
     "default": Config(),
-    # Flickr8k: 6,000 photos with five English captions each, ImageNet features.
+    # Flickr8k: 6,000 photos with five English captions each, ImageNet features. BLEU-4 20.33 (consensus of
+    # similar images: 16.85); 15 minutes on 2 cores.
     "flickr8k": _FLICKR8K,
-    # --init-from the run of flickr8k: maximizes CIDEr-D.
+    # --init-from the run of flickr8k: maximizes CIDEr-D. BLEU-4 20.89; 6 minutes more.
     "flickr8k_cider": dataclasses.replace(_FLICKR8K, **_CIDER),
-    # The same photos with five Chinese captions each.
+    # The same photos with five Chinese captions each. Not recorded yet, nor are the other presets.
     "flickr8k_zh": _FLICKR8K_ZH,
     "flickr8k_zh_cider": dataclasses.replace(_FLICKR8K_ZH, **_CIDER),
     # The encoder is trained with the decoder: what ImageNet weights are worth.

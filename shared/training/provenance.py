@@ -13,8 +13,11 @@ import tensorflow as tf
 PLACES = ("data_dir",)  # settings that say where the data is; its hash says what it is
 
 
-def command(app, preset, presets, config, dtype_policy="float32"):
-    """Returns the training command, with the settings that differ from those of the preset."""
+def command(app, preset, presets, config, dtype_policy="float32", init_from=None):
+    """Returns the training command, with the settings that differ from those of the preset.
+
+    `init_from` is the `RunFolder` of --init-from, or None; the command names its usual place.
+    """
     words = ["python -m", f"apps.{app}.train", preset]
     for field in dataclasses.fields(config):
         name, value = field.name, getattr(config, field.name)
@@ -28,6 +31,8 @@ def command(app, preset, presets, config, dtype_policy="float32"):
                 words += [flag, *map(str, value if isinstance(value, tuple) else [value])]
     if dtype_policy != "float32":
         words += ["--dtype-policy", dtype_policy]
+    if init_from is not None:
+        words += ["--init-from", f"runs/{app}/{init_from.about['preset']}"]
     return " ".join(words)
 
 

@@ -72,14 +72,15 @@ class Run(RunFolder):
         self.package, self.config, self.options = package, config, options
         self.splits, self.state = splits, State()
         policy = keras.config.dtype_policy().name
+        other = load(options.init_from) if options.init_from else None
         self.about = {
             "app": app,
             "preset": preset,
             "config": dataclasses.asdict(config),
             "data": digests(splits),
-            "init_from": options.init_from and load(options.init_from).name,
+            "init_from": other and other.name,
             "dtype_policy": policy,
-            "command": provenance.command(app, preset, presets, config, policy),
+            "command": provenance.command(app, preset, presets, config, policy, other),
             "versions": provenance.versions(),
             "hardware": provenance.hardware(),
             "commit": provenance.commit(),

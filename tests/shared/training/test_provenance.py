@@ -2,6 +2,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import types
 
 import pytest
 
@@ -33,6 +34,10 @@ def test_command_has_the_settings_that_differ_from_the_preset():
     )
     assert command("default", Config(tones=True, clean=False)) == (
         "python -m apps.toy.train default --tones --no-clean"
+    )
+    other = types.SimpleNamespace(about={"preset": "default"})
+    assert provenance.command("toy", "big", presets, Config(units=9), init_from=other) == (
+        "python -m apps.toy.train big --init-from runs/toy/default"
     )
 
 
