@@ -36,9 +36,7 @@ class Config:
     embedding_dim: Positive = 128  # size of an embedding, which is tied to the softmax
     units: Positive = 256  # size of a hidden state, and of the projected features
     num_layers: Positive = 2  # recurrent layers of the decoder; the first computes the query
-    attention: Literal["additive", "general", "none"] = (
-        "additive"  # score; none: mean of the features
-    )
+    attention: Literal["additive", "general", "none"] = "additive"  # score; none: one mean cell
     coverage: NonNegativeFloat = 0.0  # weight of the doubly stochastic penalty of the attention
     dropout: Fraction = 0.1  # dropout rate of features, embeddings and outputs, and between layers
     recurrent_dropout: Fraction = 0.0  # dropout rate of the hidden state between time steps
