@@ -12,10 +12,6 @@ import pathlib
 import statistics
 import tempfile
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 from apps.machine_translation import data
 from apps.machine_translation.config import Config
 from apps.machine_translation.model import build
@@ -100,29 +96,20 @@ def training(config, splits, count, rounds):
     with tempfile.TemporaryDirectory() as folder:
         assets = data.build_assets(config, splits["train"], folder)
     train, _ = data.load(config, splits, assets)
-    model = build(config, assets)
-    model.compile(
-        keras.optimizers.AdamW(1e-4, global_clipnorm=config.clip_norm),
+    step_ms, input_ms, weights = _timing.training_step(
+        build(config, assets),
         SmoothedCrossentropy(config.label_smoothing),
+        config.clip_norm,
+        train,
+        count,
+        rounds,
     )
-    cached, uncached = train(0).take(count).cache(), train(1).take(count)
-    weights = [weights.numpy() for *_, weights in cached]
-    model.fit(cached, verbose=0, shuffle=False)
-
-    def steps():
-        batches = iter(cached)
-        for _ in weights:
-            logs = model.train_function(batches)
-        tf.nest.map_structure(np.asarray, logs)
-
-    times = _timing.medians({"step": steps, "input": lambda: list(uncached)}, rounds)
-    times = {name: t / len(weights) for name, t in times.items()}
     tokens = statistics.mean(float(w.sum()) for w in weights)
     return {
         "batch_size": config.batch_size,
-        "step_ms": times["step"],
-        "input_ms": times["input"],
-        "tokens_per_second": 1e3 * tokens / times["step"],
+        "step_ms": step_ms,
+        "input_ms": input_ms,
+        "tokens_per_second": 1e3 * tokens / step_ms,
     }
 
 

@@ -156,9 +156,9 @@ def load(config, splits, assets):
     """
     used = {**splits, "train": used_images(config, splits["train"])}
     caches = {name: features(config, split, assets) for name, split in used.items()}
-    train = _encode(config, assets, used["train"], caches["train"])
+    train = encode(config, assets, used["train"], caches["train"])
     train = batching.drop_longer(train, config.max_length, "train")
-    valid = _encode(config, assets, used["valid"], caches["valid"])
+    valid = encode(config, assets, used["valid"], caches["valid"])
     return (
         _batches(config, assets, caches["train"], train, config.seed),
         _batches(config, assets, caches["valid"], valid, None)(0),
@@ -222,8 +222,12 @@ def _digest(encoder):
     return digest.hexdigest()
 
 
-def _encode(config, assets, split, cache):
-    """Returns {"captions": ragged ids with END, "rows": ragged (captions, 1), the image of each}."""
+def encode(config, assets, split, cache):
+    """Encodes the captions of the images that are not damaged.
+
+    Returns:
+        {"captions": ragged ids with END, "rows": ragged (captions, 1), the image of each}.
+    """
     texts, rows = [], []
     for row, target in enumerate(targets(split)):
         if cache.lengths[row]:

@@ -212,8 +212,20 @@ def _decode_with(decoder, inputs, rows, size):
 
 
 def _turned(images, orientation):
-    """Turns square images as EXIF's orientation, 1 to 8, says: transposed, then mirrored."""
+    """Turns square images as EXIF's orientation, 1 to 8, says: transposed, then mirrored.
 
+    Most images are upright: only the others are read and written.
+    """
+    rows = tf.where(orientation != 1)
+
+    def turn():
+        turned = _turned_all(tf.gather_nd(images, rows), tf.gather_nd(orientation, rows))
+        return tf.tensor_scatter_nd_update(images, rows, turned)
+
+    return tf.cond(tf.size(rows) > 0, turn, lambda: images)
+
+
+def _turned_all(images, orientation):
     def is_one_of(*values):
         is_this = tf.reduce_any(orientation[:, tf.newaxis] == list(values), 1)
         return is_this[:, tf.newaxis, tf.newaxis, tf.newaxis]

@@ -64,6 +64,16 @@ def build(config, assets):
     return keras.Model({"images": x, "captions": y}, embed(dropout(o), reverse=True))
 
 
+def parts(model):
+    """Returns the layers of `build`'s model for decoding.
+
+    Returns:
+        the encoder, None if it is not part of the model; and the layers `grid`, `embedding` and `decoder`.
+    """
+    encoder = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    return encoder, *map(model.get_layer, ("grid", "embedding", "decoder"))
+
+
 @keras.saving.register_keras_serializable(package=__package__)
 class Grid(keras.layers.Layer):
     """Projects the features of a grid: the memory of the decoder.

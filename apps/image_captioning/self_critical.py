@@ -1,12 +1,14 @@
 """Training that maximizes CIDEr-D itself, the reward of captions that the model samples.
 
     loss = -1 / (N K) sum_ik (r_ik - b_ik) log p(c_ik)      c_ik: K sampled captions of each of N images
-    b_ik = mean_{j != k} r_ij                               r: CIDEr-D, the end of a caption included
+    b_ik = mean_{j != k} r_ij, 0 if K = 1                   r: CIDEr-D, the end of a caption included
 
 Rennie et al. 2017, "Self-critical sequence training", with the baseline of Luo 2020, "A better variant of
 self-critical sequence training". Cross-entropy rewards each token after the tokens of a person; this rewards
 whole captions of the model's own. It continues a model that was trained by cross-entropy.
 """
+
+import collections
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from shared.training.losses import SmoothedCrossentropy
 
 from . import data, encoders
 from .metrics import CiderD
+from .model import parts
 
 
 class SelfCritical:
@@ -96,19 +99,16 @@ class SelfCritical:
         return float(np.mean(scores))
 
     def _images(self, split):
-        """Returns the `_Images` of a split; their references are ids with END."""
         cache = data.features(self.config, split, self.assets)
-        rows = np.flatnonzero(cache.lengths)
-        targets = [target.split("\n") for target in data.targets(split)]
-        encode = self.assets.vocabulary.encode_ragged
-        references = []
-        for row in rows:
-            texts = [data.tokenized(self.config, caption) for caption in targets[row]]
-            references.append([[*ids, END] for ids in encode(tf.constant(texts)).to_list()])
+        columns = data.encode(self.config, self.assets, split, cache)
+        references = collections.defaultdict(list)
+        rows = columns["rows"].flat_values.numpy()
+        for row, ids in zip(rows, columns["captions"].to_list(), strict=True):
+            references[row].append(ids)
         shape = None
         if not encoders.is_trained(self.config):
             shape = self.assets.encoder.output_shape[1:]
-        return _Images(cache, rows, references, shape)
+        return _Images(cache, references, shape)
 
     def _sampled(self, rows, seed):
         """Samples captions of images; returns ids and weights, (captions, time)."""
@@ -139,12 +139,8 @@ class SelfCritical:
         Returns:
             int32 (batch * samples, time), padded with END.
         """
-        layers = {layer.name: layer for layer in self.model.layers}
-        for layer in self.model.layers:
-            if isinstance(layer, keras.Model):
-                values = layer(values, training=False)
-        memory = layers["grid"](values)
-        embedding, decoder = layers["embedding"], layers["decoder"]
+        encoder, grid, embedding, decoder = parts(self.model)
+        memory = grid(values if encoder is None else encoder(values, training=False))
         keys = decoder.attention.keys(memory)
         states = [tf.repeat(s, samples, 0) for s in decoder.initial_states(memory)]
         rows = tf.shape(memory)[0] * samples
@@ -179,12 +175,18 @@ class SelfCritical:
 
 
 class _Images:
-    """The images of a split that are not damaged, numbered from 0, and the scores of captions."""
+    """The images of a split that are not damaged, numbered from 0, and the scores of their captions.
 
-    def __init__(self, cache, rows, references, shape):
-        self.rows, self.cider = rows, CiderD(references)
-        self._cache, self._grid = cache, shape
+    Args:
+        cache: `FeatureCache` of the split.
+        references: {row of the cache: list of captions, lists of ids with END}.
+        shape: shape of what the model reads of an image; None: that of the cache.
+    """
+
+    def __init__(self, cache, references, shape):
+        self.rows, self.cider = list(references), CiderD(list(references.values()))
         self.shape = shape or (int(cache.lengths.max()), *cache.shape)
+        self._cache = cache
 
     def values(self, numbers):
         """Returns what the model reads of images, float32 (images, ...)."""

@@ -2,7 +2,6 @@
 
 import io
 
-import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -11,6 +10,7 @@ from shared.serving import decoding
 from shared.text.vocabulary import END, UNKNOWN
 
 from . import images
+from .model import parts
 
 N_BEST = 5
 
@@ -43,10 +43,9 @@ class Server(tf.Module):
     def __init__(self, model, config, assets):
         super().__init__()
         self.config, self.vocabulary = config, assets.vocabulary
-        encoder = assets.encoder
-        nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-        encoder = nested[0] if nested else encoder
-        layers = [encoder, *map(model.get_layer, ("grid", "embedding", "decoder"))]
+        trained_encoder, *others = parts(model)
+        encoder = trained_encoder or assets.encoder
+        layers = [encoder, *others]
         # A function hides the Keras layers from tf.Module, which would save them in a form that TF
         # Serving cannot load.
         self._layers = lambda: layers

@@ -23,11 +23,11 @@ def main(argv=None):
     if run.finished:
         return
     config = run.config
+    if config.objective == "cider" and not run.options.init_from:
+        raise InputError("--objective cider needs --init-from with a run of cross-entropy")
     assets = run.assets(data.build_assets, data.load_assets)
     model = build(config, assets)
     if config.objective == "cider":
-        if not run.options.init_from:
-            raise InputError("--objective cider needs --init-from with a run of cross-entropy")
         training = SelfCritical(model, config, run.splits, assets)
         train, valid, loss = training.epoch, None, training.loss
         callbacks, monitor = [training.callback()], "val_negative_cider"

@@ -1,6 +1,6 @@
 """Joins exported models in one SavedModel: the outputs of each model are the inputs of the next.
 
-python -m shared.serving.chain FIRST SECOND [THIRD ...] --name speech_to_characters
+python -m shared.serving.chain FIRST SECOND [THIRD ...] --name image_to_german
 """
 
 import contextlib

@@ -129,11 +129,23 @@ def test_the_gradient_raises_what_is_rewarded(training):
     assert np.sum(weight * log_p()) > np.sum(weight * before)
 
 
+def test_a_batch_is_sampled_after_the_step_before_it(training):
+    counts = []
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            counts.append(len(training.rewards))
+
+    training.model.compile(keras.optimizers.SGD(0.01), training.loss)
+    training.model.fit(training.epoch(0), callbacks=[Count()], verbose=0, shuffle=False)
+    assert counts == [1, 2]
+
+
 def test_damaged_images_are_left_out(training, folder):
     (folder / "images" / "2.png").write_bytes(b"not an image")
     splits = data.splits(training.config)
     other = SelfCritical(training.model, training.config, splits, training.assets)
-    assert other.train.rows.tolist() == [0, 1, 3, 4, 5]
+    assert other.train.rows == [0, 1, 3, 4, 5]
     assert sum(len(ids) for _, ids, _ in other.epoch(0)) == 5 * SAMPLES
 
 
