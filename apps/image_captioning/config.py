@@ -108,7 +108,7 @@ PRESETS = {
     ),
     # The encoder is trained with the decoder: what ImageNet weights are worth.
     "flickr8k_scratch": dataclasses.replace(
-        _FLICKR8K, encoder="small_cnn", image_size=128, encoder_filters=(32, 64, 128, 256)
+        _FLICKR8K, encoder="small_cnn", image_size=96, encoder_filters=(32, 64, 128, 256)
     ),
 }
 
