@@ -1,6 +1,7 @@
 """The summarization models: labels of words, or of sentences."""
 
 import keras
+import tensorflow as tf
 
 from shared.layers.encoder import BidirectionalEncoder
 from shared.layers.seeds import derive_seeds
@@ -44,17 +45,26 @@ def parts(model):
     """Returns the parts of `build`'s model that serve.
 
     Returns:
-        logits: a `keras.Model` to the logits, (batch, time, 2). At the level word, its inputs are those of
-            `model`; at the level sentence, it has "vectors", (batch, sentences, units), in place of "words".
+        logits: a function of a dict of tensors to the logits, (batch, time, 2). At the level word, these are
+            the inputs of `model`; at the level sentence, there are "vectors", float (batch, sentences,
+            units), in place of "words".
         decoder: the `LabelDecoder`.
         encoder: the `SentenceEncoder`, which computes the vectors; None at the level word.
     """
-    decoder, inputs = model.get_layer("decoder"), dict(model.input)
-    encoder = next((layer for layer in model.layers if layer.name == "sentence_encoder"), None)
-    if encoder:
-        del inputs["words"]
-        inputs["vectors"] = encoder.output
-    return keras.Model(inputs, decoder.input[0]), decoder, encoder
+    layers = {layer.name: layer for layer in model.layers}
+
+    def of_words(inputs):
+        x = layers["word_features"](inputs["words"], inputs.get("characters"))
+        return layers["output_projection"](layers["recurrent"](x, inputs["length"]))
+
+    def of_sentences(inputs):
+        x, f = inputs["vectors"], inputs.get("centrality")
+        x = x if f is None else tf.concat([x, tf.cast(f, x.dtype)], -1)
+        h = layers["recurrent"](x, inputs["length"])
+        return layers["score"](h, inputs["length"], f)
+
+    encoder = layers.get("sentence_encoder")
+    return of_sentences if encoder else of_words, layers["decoder"], encoder
 
 
 def _word_level(config, assets, seeds):

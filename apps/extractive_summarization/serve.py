@@ -180,7 +180,7 @@ class Server(tf.Module):
         def label(*padded):
             *values, length = padded
             inputs = {**dict(zip(columns, values, strict=True)), "length": length}
-            scores = logits(inputs, training=False)
+            scores = logits(inputs)
             keep = decoder.keeps(scores, length, self.config.decision)
             return [decoder.probability(scores, length), keep]
 
