@@ -12,7 +12,7 @@ def at_least_one(keep, probability, cut):
     Args:
         keep: bool (units,), of all texts.
         probability: float32 (units,).
-        cut: `spans.Spans`.
+        cut: `unit_text.UnitText`.
 
     Returns:
         bool (units,).
@@ -42,7 +42,7 @@ def most_probable(count, probability, cut, allowed=None):
     Args:
         count: int64 (batch,), how many are kept in each text; fewer if there are fewer.
         probability: float32 (units,), of all texts.
-        cut: `spans.Spans`.
+        cut: `unit_text.UnitText`.
         allowed: bool (units,), those that may be kept; None: all.
 
     Returns:
@@ -51,9 +51,12 @@ def most_probable(count, probability, cut, allowed=None):
     row = cut.text.value_rowids()
     is_word = tf.strings.regex_full_match(cut.text.values, HAS_WORD)
     allowed = tf.ones_like(is_word) if allowed is None else allowed
+    rows = cut.text.nrows()
     key = tf.where(is_word & allowed, probability, -1.0)
-    best = tf.gather(tf.math.unsorted_segment_max(key, row, cut.text.nrows()), row)
-    key = probability + tf.where((key == best) & (best >= 0), 2.0, 0.0)
+    best = tf.gather(tf.math.unsorted_segment_max(key, row, rows), row)
+    place = tf.where((key == best) & (best >= 0), tf.range(tf.size(row)), tf.size(row))
+    first = tf.gather(tf.math.unsorted_segment_min(place, row, rows), row)
+    key = probability + tf.where(place == first, 2.0, 0.0)
     rank = _ranks(tf.where(allowed, key, -1.0), row, cut.text.row_starts())
     return (rank < tf.gather(count, row)) & allowed
 

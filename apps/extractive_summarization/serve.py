@@ -7,7 +7,7 @@ from shared.serving.export import sample_batch
 from shared.serving.groups import in_groups
 from shared.text.cleaning import add_error, clean, is_blank
 
-from . import centrality, selection, spans, units
+from . import centrality, selection, unit_text, units
 from .data import word_ids
 from .model import parts
 
@@ -31,7 +31,7 @@ class Server(tf.Module):
         exclusive; `length` (batch,), their number.
 
     At the level word, each sentence of a text is compressed by itself. The summary has the original text of what
-    it keeps (see `spans.join`). HTML is a text as any other: its tags are words. `error` (batch,) says why a
+    it keeps (see `unit_text.join`). HTML is a text as any other: its tags are words. `error` (batch,) says why a
     row has no summary, or what was replaced in it; it is empty otherwise. A row is refused if it has more than
     `config.max_request_bytes` bytes, is blank, or has a wrong parameter: its texts are "" and its numbers 0.
 
@@ -128,17 +128,16 @@ class Server(tf.Module):
         error = add_error(error, blank & (error == ""), "the input is blank")
         text = tf.where(blank, "", text)
         # A byte order mark becomes a space of the same number of bytes.
-        text = tf.strings.regex_replace(text, r"^\x{feff}", "\u3000")
-        return tf.strings.regex_replace(text, "\r", "\n"), error
+        return tf.strings.regex_replace(text, r"^\x{feff}", "\u3000"), error
 
     def _label(self, text):
         """Finds the units of texts and labels them.
 
         Returns:
-            found: `Units`; cut: `Spans`; probability: float32 (units,), of all texts; keep: bool (units,).
+            found: `Units`; cut: `UnitText`; probability: float32 (units,), of all texts; keep: bool (units,).
         """
         found = units.read(text, self.config.level, self.config.language)
-        cut = spans.find(text, found.start, found.limit)
+        cut = unit_text.find(text, found.start, found.limit)
         label = self._label_words if self.config.level == "word" else self._label_sentences
         probability, keep = label(found)
         return found, cut, probability.flat_values, keep.flat_values
@@ -197,7 +196,7 @@ class Server(tf.Module):
         }
 
     def _join(self, cut, keep):
-        return spans.join(cut, keep, self.config.level, self.config.language)
+        return unit_text.join(cut, keep, self.config.level, self.config.language)
 
 
 def _without_units(error, found):

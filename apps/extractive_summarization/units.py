@@ -32,8 +32,7 @@ class Units(NamedTuple):
 def read(texts, level, language):
     """Finds the tokens and sentences of texts.
 
-    A token belongs to the last sentence that starts before it or with it. Sentences do not depend on each
-    other: a sentence that is too long, or in another row, does not change the units of the others.
+    A token belongs to the last sentence that starts before it or with it.
 
     Args:
         texts: string (batch,), valid UTF-8.
@@ -43,7 +42,7 @@ def read(texts, level, language):
     Returns:
         `Units`.
     """
-    tokens, sentences = tokenize(texts, language), split(texts, language)
+    tokens, sentences = tokenize(texts, language), split(texts)
     # Places in the concatenation of all texts, so that one search serves all rows.
     size = tf.cast(tf.strings.length(texts), tf.int64) + 1
     base = tf.cumsum(size, exclusive=True)
@@ -54,7 +53,7 @@ def read(texts, level, language):
     sentence = tf.searchsorted(first, place, side="right") - 1
     row = sentences.start.value_rowids()
     words = tf.RaggedTensor.from_value_rowids(
-        normalize(tokens.text.flat_values),
+        normalize(tokens).flat_values,
         tf.cast(tf.maximum(sentence, 0), tf.int64),
         nrows=tf.size(row, tf.int64),
         validate=False,

@@ -10,7 +10,7 @@ from apps.extractive_summarization import selection
 
 
 class Cut(NamedTuple):
-    """What `selection` reads of `spans.Spans`."""
+    """What `selection` reads of `unit_text.UnitText`."""
 
     text: tf.RaggedTensor
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.extractive_summarization import spans
+from apps.extractive_summarization import unit_text
 
 
 def cut(texts, units):
@@ -20,7 +20,7 @@ def cut(texts, units):
             place += len(name.encode())
             limits[-1].append(place)
     ragged = lambda rows: tf.ragged.constant(rows, dtype=tf.int32, ragged_rank=1)  # noqa: E731
-    return spans.find(tf.constant(texts, tf.string), ragged(starts), ragged(limits))
+    return unit_text.find(tf.constant(texts, tf.string), ragged(starts), ragged(limits))
 
 
 def strings(ragged):
@@ -44,7 +44,7 @@ def test_rows_do_not_depend_on_each_other():
     together = cut(texts, units)
     for i in range(4):
         alone = cut(texts[i : i + 1], units[i : i + 1])
-        for name in spans.Spans._fields:
+        for name in unit_text.UnitText._fields:
             assert getattr(together, name)[i : i + 1].to_list() == getattr(alone, name).to_list()
 
 
@@ -52,7 +52,7 @@ def test_rows_do_not_depend_on_each_other():
 def test_without_units(texts):
     found = cut(texts, [[] for _ in texts])
     assert [*map(len, found.text.to_list())] == [0] * len(texts)
-    joined = spans.join(found, tf.zeros([0], tf.bool), "word", "en")
+    joined = unit_text.join(found, tf.zeros([0], tf.bool), "word", "en")
     assert joined.numpy().tolist() == [b""] * len(texts)
 
 
@@ -82,7 +82,7 @@ CASES = [
 def test_words_are_joined():
     found = cut([text for text, *_ in CASES], [units for _, units, *_ in CASES])
     keep = [label == "1" for _, units, labels, _ in CASES for label in labels[: len(units)]]
-    joined = spans.join(found, tf.constant(keep), "word", "en").numpy()
+    joined = unit_text.join(found, tf.constant(keep), "word", "en").numpy()
     assert [text.decode() for text in joined] == [expected for *_, expected in CASES]
 
 
@@ -92,15 +92,15 @@ def test_chinese_words_are_joined_by_nothing_but_latin_ones_by_a_space():
     found = cut([text] * 3, [units] * 3)
     keep = ["11100000001", "00101000100", "00011100110"]
     keep = tf.constant([label == "1" for row in keep for label in row])
-    joined = spans.join(found, keep, "word", "zh").numpy()
+    joined = unit_text.join(found, keep, "word", "zh").numpy()
     assert [row.decode() for row in joined] == ["新的 iPhone。", "iPhone iPad 10", "和 iPad 很10 元"]
 
 
 def test_sentences_are_joined_by_a_space_or_in_chinese_by_nothing():
     found = cut(["A b.\n\nC d!  E."] * 2, [["A b.", "C d!", "E."]] * 2)
     keep = tf.constant([True, False, True, True, True, False])
-    assert spans.join(found, keep, "sentence", "en").numpy().tolist() == [b"A b. E.", b"A b. C d!"]
-    assert spans.join(found, keep, "sentence", "zh").numpy().tolist() == [b"A b.E.", b"A b.C d!"]
+    assert unit_text.join(found, keep, "sentence", "en").numpy().tolist() == [b"A b. E.", b"A b. C d!"]
+    assert unit_text.join(found, keep, "sentence", "zh").numpy().tolist() == [b"A b.E.", b"A b.C d!"]
 
 
 def test_random_texts_beside_python():
@@ -116,7 +116,7 @@ def test_random_texts_beside_python():
         starts.append([int(places[a]) for a, _ in pairs])
         limits.append([int(places[b]) for _, b in pairs])
     ragged = lambda rows: tf.ragged.constant(rows, dtype=tf.int32, ragged_rank=1)  # noqa: E731
-    found = spans.find(tf.constant(texts), ragged(starts), ragged(limits))
+    found = unit_text.find(tf.constant(texts), ragged(starts), ragged(limits))
     for i, text in enumerate(texts):
         content, end = text.encode(), 0
         for k, (start, limit) in enumerate(zip(starts[i], limits[i], strict=True)):

@@ -12,7 +12,7 @@ OPENS = r"[\p{Ps}\p{Pi}$\x{a3}\x{20ac}\x{a5}#]+"
 LATIN = r"[\x{21}-\x{24f}]+"
 
 
-class Spans(NamedTuple):
+class UnitText(NamedTuple):
     """The units of texts.
 
     Attributes:
@@ -36,7 +36,7 @@ def find(texts, start, limit):
         start, limit: ragged int32 (batch, units), byte offsets, in the order of the text.
 
     Returns:
-        `Spans`. Time and memory grow with the size of the texts: no text is copied for each of its units.
+        `UnitText`. Time and memory grow with the size of the texts: no text is copied for each of its units.
     """
     characters, offset = tf.strings.unicode_split_with_offsets(texts, "UTF-8")
     # Places in the concatenation of all texts, so that one search serves all rows.
@@ -58,12 +58,12 @@ def find(texts, start, limit):
     gap, text = tf.unstack(tf.reshape(pieces[:-1], [count, 2]), axis=1)
     before = tf.cast(tf.gather(offset.row_starts(), start.value_rowids()), tf.int32)
     in_characters = lambda p: tf.searchsorted(at, p) - before  # noqa: E731
-    return Spans(
+    return UnitText(
         *(start.with_values(t) for t in (text, gap, in_characters(first), in_characters(last)))
     )
 
 
-def join(spans, keep, level, language):
+def join(cut, keep, level, language):
     """Returns the text of the units that are kept.
 
     Sentences are joined by a space; in Chinese, by nothing. Words that follow each other in the text keep what
@@ -72,7 +72,7 @@ def join(spans, keep, level, language):
     two words of Latin letters or digits.
 
     Args:
-        spans: `Spans`.
+        cut: `UnitText`.
         keep: bool (units,), of all texts.
         level: "word" or "sentence".
         language: of the texts.
@@ -81,8 +81,8 @@ def join(spans, keep, level, language):
         string (batch,).
     """
     kept = tf.where(keep)[:, 0]
-    row = spans.text.value_rowids()
-    text, gap, rows = (tf.gather(t, kept) for t in (spans.text.values, spans.gap.values, row))
+    row = cut.text.value_rowids()
+    text, gap, rows = (tf.gather(t, kept) for t in (cut.text.values, cut.gap.values, row))
     shift = lambda t, first: tf.concat([[first], t], 0)[: tf.size(kept)]  # noqa: E731
     before = shift(kept, tf.constant(-1, kept.dtype))
     is_first = shift(rows, tf.constant(-1, rows.dtype)) != rows
@@ -96,12 +96,12 @@ def join(spans, keep, level, language):
             is_joined = ~(matches(text, LATIN) & matches(previous, LATIN))
         else:
             # The gap after the previous kept word, before the word that follows it in the text.
-            next_gap = tf.gather(tf.concat([spans.gap.values, [""]], 0), before + 1)
+            next_gap = tf.gather(tf.concat([cut.gap.values, [""]], 0), before + 1)
             is_joined = (gap == "") & matches(text, CLOSES)
             is_joined |= (next_gap == "") & matches(previous, OPENS)
         separator = tf.where(before + 1 == kept, gap, tf.where(is_joined, "", " "))
     pieces = tf.where(is_first, "", separator) + text
     pieces = tf.RaggedTensor.from_value_rowids(
-        pieces, rows, nrows=spans.text.nrows(), validate=False
+        pieces, rows, nrows=cut.text.nrows(), validate=False
     )
     return tf.strings.reduce_join(pieces, axis=1)
