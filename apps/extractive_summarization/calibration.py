@@ -13,10 +13,10 @@ TOLERANCE = 0.02  # difference from the ratio of the reference labels
 class KeepBias(keras.callbacks.Callback):
     """Sets `keep_bias` of the model's `LabelDecoder` after each epoch.
 
-    Among the biases with which the mean ratio of kept units is within `TOLERANCE` of that of the labels, it is
-    the one with the highest mean F1. If there is none, it is the one with the nearest ratio. F1 alone would choose
-    to keep too much. The logs get `val_f1` and, because the smallest value is the best of a run, `val_error`,
-    100 - F1.
+    Among the biases with which the mean ratio of kept units is within `TOLERANCE` of that of the labels, it
+    is the one with the highest mean F1. If there is none, it is the one with the nearest ratio. F1 alone
+    would choose to keep too much. The logs get `val_f1` and, because the smallest value is the best of a
+    run, `val_error`, 100 - F1.
 
     Args:
         valid: the batches of the validation split, a `tf.data.Dataset`.

@@ -6,9 +6,9 @@ With the counts c_i of the words of sentence i, without stop words,
     degree    y_i = sum_j w_ij                                      (Erkan & Radev 2004, without idf)
     TextRank  x_i = (1 - d) + d sum_j x_j w_ij / y_j    d = 0.85    (Mihalcea & Tarau 2004)
 
-Mihalcea & Tarau divide the number of common words by log |S_i| + log |S_j|. The cosine is a product of a factor
-of i and a factor of j, so that sums over j are computed from the words, in time and memory that grow with their
-number and not with the square of the number of sentences.
+Mihalcea & Tarau divide the number of common words by log |S_i| + log |S_j|. The cosine is a product of a
+factor of i and a factor of j, so that sums over j are computed from the words, in time and memory that grow
+with their number and not with the square of the number of sentences.
 """
 
 import tensorflow as tf

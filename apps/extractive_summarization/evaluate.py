@@ -25,9 +25,9 @@ AT_REFERENCE_SIZE = "; as many sentences as the reference"
 def evaluate(folder, config, splits, predictions=None):
     """Summarizes the test texts with the SavedModel in `folder`.
 
-    The metrics of words are those of the default answer. Those of sentences are, as in publications, those of as
-    many sentences as the reference has, by the signature `summarize`; the default answer is among the
-    `systems`.
+    The metrics of words are those of the default answer. Those of sentences are, as in publications, those
+    of as many sentences as the reference has, by the signature `summarize`; the default answer is among
+    the `systems`.
 
     Args:
         folder: a version folder, or the folder that holds versions.
@@ -58,10 +58,12 @@ def evaluate(folder, config, splits, predictions=None):
         key=lambda name: scores[name][headline],
     )
     if predictions:
-        rows = zip(test.texts, test.references, answers["outputs"], test.labels, default, strict=True)
+        rows = zip(
+            test.texts, test.references, answers["outputs"], test.labels, default, strict=True
+        )
         columns = ("input", "target", "output", "labels", "keep")
         write_jsonl(predictions, (dict(zip(columns, row, strict=True)) for row in rows))
-        highlight(config, test, default, answers, pathlib.Path(predictions).with_name("highlights"))
+        highlight(test, default, answers, pathlib.Path(predictions).with_name("highlights"))
     metric = definitions[headline]
     return {
         "metric": metric if config.level == "word" else metric + AT_REFERENCE_SIZE,
@@ -84,6 +86,7 @@ class Texts:
 
     Attributes:
         texts: list of str.
+        places: list of lists of (start, limit), the byte offsets of the units.
         units: list of lists of str.
         labels: list of lists of 0 and 1.
         references: list of str, the reference summaries.
@@ -92,16 +95,10 @@ class Texts:
     def __init__(self, config, split, count=None):
         examples = split[: len(split) if count is None else count]
         self.texts = [text for text, _ in examples]
-        find = units_finder(config.level, config.language)
-        self.units = [
-            pieces(text, found)
-            for start in range(0, len(self.texts), data.CHUNK)
-            for text, found in zip(
-                self.texts[start : start + data.CHUNK],
-                find(self.texts[start : start + data.CHUNK]),
-                strict=True,
-            )
-        ]
+        find, self.places = units_finder(config.level, config.language), []
+        for start in range(0, len(self.texts), data.CHUNK):
+            self.places += find(self.texts[start : start + data.CHUNK])
+        self.units = [pieces(*pair) for pair in zip(self.texts, self.places, strict=True)]
         self.labels = [[*map(int, labels)] for _, labels in examples]
         self.references = [split.references(i) for i in range(len(examples))]
 
@@ -110,9 +107,7 @@ def _scores(config, test, keep):
     """Returns {metric: figure} and {metric: definition}."""
     if config.level == "word":
         return metrics.word_scores(test.units, test.labels, keep, config.language)
-    return metrics.sentence_scores(
-        test.units, test.labels, keep, test.references, config.language
-    )
+    return metrics.sentence_scores(test.units, test.labels, keep, test.references, config.language)
 
 
 def _reported(keep, errors, split):
@@ -167,15 +162,39 @@ def _baselines(config, splits, test):
     return systems
 
 
-def highlight(config, test, keep, answers, path):
-    """Writes highlights.html and highlights.png: the texts with the best, median and worst summaries."""
+def picture(options, config, split):
+    """Writes the files of --picture."""
+    client, test = SavedModelClient(options.folder), Texts(config, split)
+    answers = client.predict_all("explain", test.texts, BATCH_SIZE, "test")
+    keep = [row or [0] * len(gold) for row, gold in zip(_kept(answers), test.labels, strict=True)]
+    highlight(test, keep, answers, options.picture)
+
+
+def highlight(test, keep, answers, path):
+    """Writes <path>.html and <path>.png: the texts with the best, median and worst F1, and their labels."""
+    scores = metrics.f1(test.labels, keep)
+    examples = [
+        highlights.Example(
+            f"{name}: F1 {100 * scores[i]:.1f}",
+            test.texts[i],
+            test.places[i],
+            test.labels[i],
+            keep[i],
+            [*map(float, answers["probability"][i][: len(keep[i])])]
+            if answers["length"][i]
+            else None,
+        )
+        for name, i in highlights.choose(scores)
+    ]
+    highlights.write_html(examples, path.with_suffix(".html"))
+    highlights.write_png(examples, path.with_suffix(".png"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(evaluation.Options):
     """Evaluate an exported model on the test texts."""
 
-    picture: pathlib.Path | None = None  # PNG file to write, with an .html file beside it: examples
+    picture: pathlib.Path | None = None  # PNG file to write, and .html: the best and worst examples
 
 
 @reported
@@ -183,6 +202,8 @@ def main(argv=None):
     """Prints the test result of a SavedModel; with --record, writes it to results/."""
     options, config, splits = evaluation.start(__package__, Config, data.splits, argv, Options)
     test = evaluate(options.folder, config, splits)
+    if options.picture:
+        picture(options, config, splits["test"])
     evaluation.finish(__package__, options, test)
 
 

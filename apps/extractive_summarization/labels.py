@@ -17,7 +17,7 @@ class LabelDecoder(keras.layers.Layer):
         crf:          p(y) as of `LinearChainCRF`
 
     The logits of the decision have a bias for label 1, which training does not see. It is fitted on valid
-    after each epoch (see calibration.py): what keeps most words right on average is another threshold than 0.5.
+    after each epoch (see calibration.py): the highest F1 needs another threshold than 0.5.
 
     Args:
         kind: "crf" or "independent".
@@ -29,8 +29,8 @@ class LabelDecoder(keras.layers.Layer):
         length: int (batch,), number of units in each row.
 
     Returns:
-        log p(y_t = i | y_{t+1} = j), float32 (batch, time, i, j), for `conditional_cross_entropy`. Independent
-        labels have the same for every j.
+        log p(y_t = i | y_{t+1} = j), float32 (batch, time, i, j), for `conditional_cross_entropy`.
+        Independent labels have the same for every j.
     """
 
     def __init__(self, kind, **kwargs):
@@ -42,7 +42,12 @@ class LabelDecoder(keras.layers.Layer):
     def build(self, logits_shape, length_shape=None):
         """Creates the weights."""
         self.keep_bias = self.add_weight(
-            (), initializer="zeros", trainable=False, dtype="float32", autocast=False, name="keep_bias"
+            (),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name="keep_bias",
         )
         if self.crf:
             self.crf.build(logits_shape)

@@ -65,7 +65,12 @@ class SentenceEncoder(keras.layers.Layer):
             self.attention_projection = dense("attention_projection")  # U
         if kind == "recurrent":
             self.recurrent = BidirectionalEncoder(
-                cell, max(1, units // 2), seed=next(seeds), scale=False, dtype=policy, name="recurrent"
+                cell,
+                max(1, units // 2),
+                seed=next(seeds),
+                scale=False,
+                dtype=policy,
+                name="recurrent",
             )
 
     def build(self, words_shape):
@@ -126,9 +131,9 @@ class SentenceScore(keras.layers.Layer):
         z_j = w_c . h_j + h_j . W_s d - h_j . W_r tanh(o_j) + a_j + r_j + w_f . f_j + b
         o_j = sum_{i < j} p_i h_i          p_i = sigmoid(z_i)                   the summary before j
 
-    The terms are the content, the salience, the novelty, the absolute position (an embedding of j), the relative
-    position (of the tenth of the document) and features such as the centrality. Without novelty, all z_j are
-    computed at once; with it, in a loop over the sentences, of a few small products each.
+    The terms are the content, the salience, the novelty, the absolute position (an embedding of j), the
+    relative position (of the tenth of the document) and features such as the centrality. Without novelty,
+    all z_j are computed at once; with it, in a loop over the sentences, of a few small products each.
 
     Args:
         novelty: whether to have the third term.

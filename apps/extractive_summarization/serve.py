@@ -30,10 +30,11 @@ class Server(tf.Module):
         default summary; `start` and `limit` (batch, n), their places in the input in characters, the limit
         exclusive; `length` (batch,), their number.
 
-    At the level word, each sentence of a text is compressed by itself. The summary has the original text of what
-    it keeps (see `unit_text.join`). HTML is a text as any other: its tags are words. `error` (batch,) says why a
-    row has no summary, or what was replaced in it; it is empty otherwise. A row is refused if it has more than
-    `config.max_request_bytes` bytes, is blank, or has a wrong parameter: its texts are "" and its numbers 0.
+    At the level word, each sentence of a text is compressed by itself. The summary has the original text of
+    what it keeps (see `unit_text.join`). HTML is a text as any other: its tags are words. `error` (batch,)
+    says why a row has no summary, or what was replaced in it; it is empty otherwise. A row is refused if it
+    has more than `config.max_request_bytes` bytes, is blank, or has a wrong parameter: its texts are "" and
+    its numbers 0.
 
     Args:
         model: the model of `model.build`.
@@ -73,7 +74,9 @@ class Server(tf.Module):
         is_ratio = (ratio >= 0) & (ratio <= 1)  # False for NaN
         message = "ratio must be from 0 to 1. Received: " + tf.strings.as_string(ratio)
         error = add_error(error, ~is_ratio, message)
-        message = "max_sentences must be at least 1. Received: " + tf.strings.as_string(max_sentences)
+        message = "max_sentences must be at least 1. Received: " + tf.strings.as_string(
+            max_sentences
+        )
         error = add_error(error, max_sentences < 1, message)
         is_valid = is_ratio & (max_sentences >= 1)
         found, cut, probability, _ = self._label(tf.where(is_valid, text, ""))

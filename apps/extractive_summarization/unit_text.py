@@ -42,9 +42,10 @@ def find(texts, start, limit):
     # Places in the concatenation of all texts, so that one search serves all rows.
     size = tf.cast(tf.strings.length(texts), tf.int64) + 1
     base = tf.cumsum(size, exclusive=True)
-    place = lambda ragged: tf.gather(base, ragged.value_rowids()) + tf.cast(  # noqa: E731
-        ragged.flat_values, tf.int64
-    )
+
+    def place(ragged):
+        return tf.gather(base, ragged.value_rowids()) + tf.cast(ragged.flat_values, tf.int64)
+
     first, last, at = place(start), place(limit), place(offset)
     count = tf.size(first)
     # The unit that starts at a character or before it, in the same text; otherwise -1.
@@ -66,10 +67,10 @@ def find(texts, start, limit):
 def join(cut, keep, level, language):
     """Returns the text of the units that are kept.
 
-    Sentences are joined by a space; in Chinese, by nothing. Words that follow each other in the text keep what
-    is between them. Where words were dropped there is a space; but none before a punctuation mark or a clitic
-    that is joined to the word before it in the text, none after an opening bracket, and in Chinese only between
-    two words of Latin letters or digits.
+    Sentences are joined by a space; in Chinese, by nothing. Words that follow each other in the text keep
+    what is between them. Where words were dropped there is a space; but none before a punctuation mark or a
+    clitic that is joined to the word before it in the text, none after an opening bracket, and in Chinese
+    only between two words of Latin letters or digits.
 
     Args:
         cut: `UnitText`.
@@ -101,7 +102,5 @@ def join(cut, keep, level, language):
             is_joined |= (next_gap == "") & matches(previous, OPENS)
         separator = tf.where(before + 1 == kept, gap, tf.where(is_joined, "", " "))
     pieces = tf.where(is_first, "", separator) + text
-    pieces = tf.RaggedTensor.from_value_rowids(
-        pieces, rows, nrows=cut.text.nrows(), validate=False
-    )
+    pieces = tf.RaggedTensor.from_value_rowids(pieces, rows, nrows=cut.text.nrows(), validate=False)
     return tf.strings.reduce_join(pieces, axis=1)

@@ -15,9 +15,9 @@ class WordFeatures(keras.layers.Layer):
 
         x_t = [E[w_t]; max_k tanh(T_-1[c_t,k-1] + T_0[c_t,k] + T_1[c_t,k+1] + b); P[t]]
 
-    The second part is a convolution of width 3 over the characters of the word and its maximum (Ma & Hovy 2016).
-    A kernel applied to the embedding of a character is a row of a table, T_o = C K_o, so that the tables are
-    learned and no product is computed. A word without characters has zeros there.
+    The second part is a convolution of width 3 over the characters of the word and its maximum (Ma & Hovy
+    2016). A kernel applied to the embedding of a character is a row of a table, T_o = C K_o, so that the
+    tables are learned and no product is computed. A word without characters has zeros there.
 
     Args:
         vocabulary_size: number of words.

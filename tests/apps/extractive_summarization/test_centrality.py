@@ -51,7 +51,9 @@ def test_degree_and_textrank_beside_matrices():
     for document in DOCUMENTS:
         for column, values in zip((0, 2), reference(document), strict=True):
             part = found[place : place + len(document)]
-            expected = values / values.mean() if len(values) and values.mean() > 1e-9 else 0 * values
+            expected = (
+                values / values.mean() if len(values) and values.mean() > 1e-9 else 0 * values
+            )
             np.testing.assert_allclose(part[:, column], expected, atol=2e-3)
             np.testing.assert_allclose(part[:, column + 1], ranks(expected), atol=1e-6)
         place += len(document)
@@ -61,7 +63,9 @@ def test_degree_and_textrank_beside_matrices():
 def test_degree_is_that_of_the_baseline():
     document = DOCUMENTS[0]
     degree = overlap.degrees(document)
-    np.testing.assert_allclose(features([document], "degree")[:, 0], degree / degree.mean(), atol=1e-5)
+    np.testing.assert_allclose(
+        features([document], "degree")[:, 0], degree / degree.mean(), atol=1e-5
+    )
 
 
 def test_chinese_compares_pairs_of_characters():
@@ -92,5 +96,5 @@ def test_without_sentences_or_words(kind):
 
 def test_the_size_of_a_document_is_not_squared():
     """A matrix of all pairs of 30,000 sentences would need 3.6 GB."""
-    found = features([["a word number{}".format(i % 7) for i in range(30_000)]], "textrank")
+    found = features([[f"a word number{i % 7}" for i in range(30_000)]], "textrank")
     assert np.isfinite(found).all()

@@ -1,4 +1,4 @@
-"""The labels of a sequence: independent ones beside NumPy, those of the CRF beside its own tests, and the bias."""
+"""Independent labels beside NumPy, those of the CRF beside `LinearChainCRF`, and the bias."""
 
 import keras
 import numpy as np
@@ -27,8 +27,12 @@ def test_independent_labels():
     p = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
     log_p = layer(LOGITS, LENGTH).numpy()
     for j in range(2):
-        np.testing.assert_allclose(log_p[..., j], np.where(MASK[..., None], np.log(p), 0), atol=1e-6)
-    np.testing.assert_allclose(layer.probability(LOGITS, LENGTH), np.where(MASK, p[..., 1], 0), atol=1e-6)
+        np.testing.assert_allclose(
+            log_p[..., j], np.where(MASK[..., None], np.log(p), 0), atol=1e-6
+        )
+    np.testing.assert_allclose(
+        layer.probability(LOGITS, LENGTH), np.where(MASK, p[..., 1], 0), atol=1e-6
+    )
     for decision in ("viterbi", "marginals"):
         kept = layer.keeps(LOGITS, LENGTH, decision).numpy()
         assert kept.tolist() == (MASK & (p[..., 1] > 0.5)).tolist()
@@ -51,7 +55,9 @@ def test_the_bias_changes_only_what_is_kept(kind):
     layer = decoder(kind)
     before = layer(LOGITS, LENGTH), layer.probability(LOGITS, LENGTH)
     layer.keep_bias.assign(30.0)
-    for a, b in zip(before, (layer(LOGITS, LENGTH), layer.probability(LOGITS, LENGTH)), strict=True):
+    for a, b in zip(
+        before, (layer(LOGITS, LENGTH), layer.probability(LOGITS, LENGTH)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     for decision in ("viterbi", "marginals"):
         assert layer.keeps(LOGITS, LENGTH, decision).numpy().tolist() == MASK.tolist()

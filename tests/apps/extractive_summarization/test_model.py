@@ -56,7 +56,11 @@ CASES = [
     ("word", {"decoder": "independent", "char_filters": 0, "position_dim": 0, "num_layers": 2}),
     *[
         ("sentence", {"sentence_encoder": kind, "centrality": centrality, "decoder": "independent"})
-        for kind, centrality in (("mean", "none"), ("attention", "degree"), ("recurrent", "textrank"))
+        for kind, centrality in (
+            ("mean", "none"),
+            ("attention", "degree"),
+            ("recurrent", "textrank"),
+        )
     ],
     ("sentence", {"novelty": False, "cell": "gru"}),
 ]
@@ -203,7 +207,11 @@ def test_sentence_score_beside_a_loop(novelty, with_features):
         o = np.zeros(4)
         for j in range(n):
             z = h[row, j] @ w["content"][:, 0] + h[row, j] @ w["salience"] @ d
-            z += w["absolute_position"][j, 0] + w["relative_position"][j * PARTS // n, 0] + w["bias"][0]
+            z += (
+                w["absolute_position"][j, 0]
+                + w["relative_position"][j * PARTS // n, 0]
+                + w["bias"][0]
+            )
             if novelty:
                 z -= h[row, j] @ w["novelty"] @ np.tanh(o)
             if with_features:

@@ -69,7 +69,10 @@ def test_every_number_of_units_can_be_asked_for():
     for n in (1, 2, 3, 7, 97, 5000):
         k = np.arange(1, n + 1)
         ratio = tf.constant(k / n, tf.float32)
-        assert selection.rounded(ratio, tf.fill([n], tf.constant(n, tf.int64))).numpy().tolist() == k.tolist()
+        assert (
+            selection.rounded(ratio, tf.fill([n], tf.constant(n, tf.int64))).numpy().tolist()
+            == k.tolist()
+        )
 
 
 class Found(NamedTuple):
