@@ -46,6 +46,7 @@ class LabelledSplit(TextSplit):
         return digest.hexdigest()
 
 
+@functools.cache  # traced once
 def units_finder(level, language):
     """Returns the function that finds the units of texts with the ops that serve.
 

@@ -1,14 +1,14 @@
 """Documents whose informative sentences are known, in English and in Chinese.
 
 A document is about one organization and mentions others. Kept are the sentences that report what the main
-organization did or decided. The main one is the one that most sentences are about, not the first one. So
+organization did or decided. The main one is the one that most sentences are about, not the first one; the
+others are introduced by words such as "meanwhile" or "the rival". So
 
-    "Baltic Bank will close 12 branches."     is kept if most of the document is about Baltic Bank
-    "It will close 12 branches."              is kept if the sentence before it is about the main organization
-    "Baltic Bank was founded in 1920."        is dropped: background
-    "Baltic Bank might close 12 branches."    is dropped: a conjecture
-
-and no sentence can be labelled without the others.
+    "Baltic Bank will close 12 branches."              is kept if the document is about Baltic Bank
+    "Meanwhile, Baltic Bank will close 12 branches."   is dropped
+    "It will close 12 branches."                       as the sentences before it say
+    "Baltic Bank was founded in 1920."                 is dropped: background
+    "Baltic Bank might close 12 branches."             is dropped: a conjecture
 """
 
 from typing import NamedTuple
@@ -28,6 +28,8 @@ ENGLISH = parse_lexicon("""
         actors / welders / cashiers / listeners
     place: Oslo / Porto / Geneva / Lagos / Lima / Osaka / Tallinn / Bergen / Quito / Dublin / Tunis /
         Perth
+    side: Meanwhile, / Elsewhere, / In other news, / By contrast, / The rival / The smaller /
+        At the same time, / The neighbouring / It is different at the competition: / Not far away,
     day: Monday / Tuesday / Wednesday / Thursday / Friday / Saturday / Sunday
     result: {S} will close {n} {object} in {place}. / {S} has opened {n} {object} in {place}. /
         {S} is to sell its {object} in {place}. / {S} cut {n} jobs, most of them in {place}. /
@@ -65,6 +67,8 @@ CHINESE = parse_lexicon("""
         焊工 / 收银员 / 听众
     place: 奥斯陆 / 波尔图 / 日内瓦 / 拉各斯 / 利马 / 大阪 / 塔林 / 卑尔根 / 基多 /
         都柏林 / 突尼斯 / 珀斯
+    side: 与此同时， / 另外， / 相比之下， / 另据报道， / 竞争对手 / 规模较小的 / 不远处的 /
+        同行的情况不同： / 在其他新闻中， / 邻近的
     day: 周一 / 周二 / 周三 / 周四 / 周五 / 周六 / 周日
     result: {S}将关闭{place}的{n}个{object}。 /
         {S}在{place}新开了{n}个{object}。 / {S}将出售{place}的{object}。 /
@@ -114,31 +118,29 @@ class Grammar:
 
     def document(self):
         """Returns a document of 6 to 14 sentences, a list of (sentence, label)."""
+        self.used = set()
         main, *others = self._organizations(self.rng.randint(2, 4))
-        # Runs of sentences about one organization, so that a pronoun can refer to the sentence before it.
-        results = self.rng.randint(2, 5)
-        about_main = ["result"] * results + self._choices(
-            ["background", "conjecture"], self.rng.randint(1, 4)
-        )
-        runs = self._runs(main, about_main)
+        results = self.rng.randint(2, 4)
+        forms = self._choices(["background", "conjecture"], self.rng.randint(1, 4))
+        forms += ["result"] * results
+        runs = self._runs(main, forms, largest=4)
         for other in others:
             # Fewer than about the main one, or it would be the main one.
-            count = self.rng.randint(1, min(4, len(about_main) - 1))
-            runs += self._runs(
-                other, self._choices(["result", "result", "background", "conjecture"], count)
-            )
+            count = self.rng.randint(2, min(4, len(forms) - 1))
+            other_forms = self._choices(["result", "result", "background", "conjecture"], count)
+            runs += self._runs(other, other_forms, largest=4)
         runs += [[(None, "scene")] for _ in range(self.rng.randint(0, 2))]
         self.rng.shuffle(runs)
-        self.used = set()
-        sentences, nouns = [], [organization.kind for organization in (main, *others)]
+        kinds = [organization.kind for organization in (main, *others)]
+        sentences = []
         for run in runs:
             for i, (organization, form) in enumerate(run):
-                subject = (
-                    self._subject(organization, i, nouns.count(organization.kind) == 1)
-                    if organization
-                    else ""
+                is_main, is_only = (
+                    organization == main,
+                    organization and kinds.count(organization.kind) == 1,
                 )
-                label = int(organization == main and form == "result")
+                subject = organization and self._subject(organization, i, is_main, is_only)
+                label = int(is_main and form == "result")
                 sentences.append((self._filled(form, subject, organization), label))
         return sentences if 6 <= len(sentences) <= 14 else self.document()
 
@@ -157,24 +159,28 @@ class Grammar:
             for n, k in zip(names, kinds, strict=True)
         ]
 
-    def _runs(self, organization, forms):
-        """Divides sentences about one organization into runs of at most three."""
-        self.rng.shuffle(forms)
+    def _runs(self, organization, forms, largest):
+        """Divides sentences about one organization into runs of at most `largest`, in which it is "it"."""
+        forms = self.rng.sample(forms, len(forms))
         runs = []
         while forms:
-            size = self.rng.randint(1, 3)
+            size = self.rng.randint(1, largest)
             runs.append([(organization, form) for form in forms[:size]])
             forms = forms[size:]
         return runs
 
-    def _subject(self, organization, place, is_only):
-        """Returns how a sentence names the organization; the first of a run does not use a pronoun."""
-        if place and self.rng.random() < 0.5:
-            return self.pronoun
-        if place and is_only and self.rng.random() < 0.5:
+    def _subject(self, organization, place, is_main, is_only):
+        """Returns how a sentence names its organization: by its name at the start of a run."""
+        space = " " if self.is_english else ""
+        if not place:
+            side = "" if is_main else f"{self.rng.choice(self.words['side'])}{space}"
+            return f"{side}{organization.name}"
+        if is_main and self.rng.random() < 0.2:
+            return organization.name
+        if is_only and self.rng.random() < 0.3:
             noun = self.words["noun"][organization.kind]
             return f"The {noun}" if self.is_english else noun
-        return organization.name
+        return self.pronoun
 
     def _filled(self, form, subject, organization):
         kind = organization.kind if organization else 0
