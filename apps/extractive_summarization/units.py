@@ -43,28 +43,32 @@ def read(texts, level, language):
         `Units`.
     """
     tokens, sentences = tokenize(texts, language), split(texts)
+    text, token_start, token_limit, first_byte, last_byte = (
+        ragged.with_row_splits_dtype(tf.int64)
+        for ragged in (tokens.text, tokens.start, tokens.limit, sentences.start, sentences.limit)
+    )
     # Places in the concatenation of all texts, so that one search serves all rows.
     size = tf.cast(tf.strings.length(texts), tf.int64) + 1
     base = tf.cumsum(size, exclusive=True)
     first, place = (
         tf.gather(base, ragged.value_rowids()) + tf.cast(ragged.flat_values, tf.int64)
-        for ragged in (sentences.start, tokens.start)
+        for ragged in (first_byte, token_start)
     )
     sentence = tf.searchsorted(first, place, side="right") - 1
-    row = sentences.start.value_rowids()
+    row = first_byte.value_rowids()
     words = tf.RaggedTensor.from_value_rowids(
         normalize(tokens).flat_values,
         tf.cast(tf.maximum(sentence, 0), tf.int64),
         nrows=tf.size(row, tf.int64),
         validate=False,
     )
-    units = tokens if level == "word" else sentences
+    is_word = level == "word"
     return Units(
-        tokens.text,
+        text,
         words,
         tf.cast(row, tf.int32),
-        tf.cast(units.start, tf.int32),
-        tf.cast(units.limit, tf.int32),
+        token_start if is_word else first_byte,
+        token_limit if is_word else last_byte,
         tf.maximum(sentence, 0),
     )
 
