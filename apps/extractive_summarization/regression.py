@@ -76,8 +76,8 @@ def word_features(train):
     number = {w: i for i, w in enumerate(known, UNKNOWN + 1)}
 
     def features(rows):
-        columns = [_word_columns(row, number) for row in rows if row]
-        return _hashed(np.concatenate(columns)) if columns else np.zeros((0, 1), int)
+        columns = [_hashed(_word_columns(row, number)) for row in rows if row]
+        return np.concatenate(columns) if columns else np.zeros((0, 1), np.int32)
 
     return features
 
@@ -151,7 +151,7 @@ def sentence_features(train, language):
 
     def features(rows):
         columns = [_sentence_columns(row, number, language) for row in rows if row]
-        return np.concatenate(columns) if columns else np.zeros((0, 1), int)
+        return np.concatenate(columns) if columns else np.zeros((0, 1), np.int32)
 
     return features
 

@@ -2,7 +2,7 @@
 
 A document is about one organization and mentions others. Kept are the sentences that report what the main
 organization did or decided. The main one is the one that most sentences are about, not the first one; the
-others are introduced by words such as "meanwhile" or "the rival". So
+others are mostly introduced by words such as "meanwhile" or "the rival". So
 
     "Baltic Bank will close 12 branches."              is kept if the document is about Baltic Bank
     "Meanwhile, Baltic Bank will close 12 branches."   is dropped
@@ -94,6 +94,7 @@ CHINESE = parse_lexicon("""
         {place}的学校{day}重新开学。 / 咖啡的价格上涨了百分之{d}。
 """)
 LEXICONS = {"en": ENGLISH, "zh": CHINESE}
+MARKED = 0.8  # share of the runs about another organization that start with words for it
 PRONOUNS = {"en": "It", "zh": "它"}
 
 
@@ -135,11 +136,10 @@ class Grammar:
         sentences = []
         for run in runs:
             for i, (organization, form) in enumerate(run):
-                is_main, is_only = (
-                    organization == main,
-                    organization and kinds.count(organization.kind) == 1,
-                )
-                subject = organization and self._subject(organization, i, is_main, is_only)
+                is_main, subject = organization == main, None
+                if organization:
+                    is_only = kinds.count(organization.kind) == 1
+                    subject = self._subject(organization, i, is_main, is_only)
                 label = int(is_main and form == "result")
                 sentences.append((self._filled(form, subject, organization), label))
         return sentences if 6 <= len(sentences) <= 14 else self.document()
@@ -173,7 +173,8 @@ class Grammar:
         """Returns how a sentence names its organization: by its name at the start of a run."""
         space = " " if self.is_english else ""
         if not place:
-            side = "" if is_main else f"{self.rng.choice(self.words['side'])}{space}"
+            is_marked = not is_main and self.rng.random() < MARKED
+            side = f"{self.rng.choice(self.words['side'])}{space}" if is_marked else ""
             return f"{side}{organization.name}"
         if is_main and self.rng.random() < 0.2:
             return organization.name
