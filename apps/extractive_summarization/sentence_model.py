@@ -181,7 +181,7 @@ class SentenceScore(keras.layers.Layer):
         W_d, b_d, w_c, W_s, b = (
             tf.cast(w, tf.float32) for w in (self.W_d, self.b_d, self.w_c, self.W_s, self.b)
         )
-        steps, count = tf.range(tf.shape(h)[1]), length[:, tf.newaxis]
+        steps, count = tf.range(tf.shape(h)[1]), tf.cast(length, tf.int32)[:, tf.newaxis]
         mask = tf.cast(steps < count, tf.float32)
         total = tf.reduce_sum(h * mask[..., tf.newaxis], 1)
         mean = total / tf.maximum(tf.cast(count, tf.float32), 1.0)
