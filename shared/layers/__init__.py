@@ -1,2 +1,1 @@
-"""Keras layers: the peephole LSTM, recurrent stacks, attention, encoder, decoder, tied
-embedding, conditional random field."""
+"""Keras layers: the peephole LSTM, recurrent stacks, attention, encoder, decoder, tied embedding, CRF."""
