@@ -94,7 +94,7 @@ CHINESE = parse_lexicon("""
         {place}的学校{day}重新开学。 / 咖啡的价格上涨了百分之{d}。
 """)
 LEXICONS = {"en": ENGLISH, "zh": CHINESE}
-MARKED = 0.8  # share of the runs about another organization that start with words for it
+MARKED = 0.9  # share of the runs about another organization that start with words for it
 PRONOUNS = {"en": "It", "zh": "它"}
 
 
