@@ -126,7 +126,8 @@ class Server(tf.Module):
             file = io.BytesIO()
             Image.fromarray(pixels.astype(np.uint8)).save(file, format_)
             rows.append(file.getvalue())
-        rows = [rows[0], b"", rows[1], b"not an image", rows[1][:200]]
+        # A truncated PNG file, because the library of JPEG would write to stderr.
+        rows = [rows[0], b"", rows[1], b"not an image", rows[0][:200]]
         return {name: {"inputs": np.array(rows, object)} for name in self.endpoints}
 
     def _encode(self, inputs):
