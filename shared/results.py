@@ -158,6 +158,8 @@ def add_tried(run):
         "val_loss": min(epoch["val_loss"] for epoch in metrics["history"]),
         **{name: about[name] for name in ("data", "hardware", "versions", "commit")},
     }
+    if "test" in metrics:
+        row["test"] = {name: metrics["test"][name] for name in ("metric", "value")}
     path = ROOT / "apps" / about["app"] / "results" / "tried" / f"{about['preset']}.json"
     rows = read_json(path) if path.exists() else []
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +168,11 @@ def add_tried(run):
 
 
 def tried_table(folder):
-    """Returns the table of recipes, with a row for each run in `folder`/results/tried, best first."""
-    rows = []
+    """Returns the table of recipes, with a row for each run in `folder`/results/tried, best first.
+
+    It has a column of test results if each run has one, of the same metric.
+    """
+    rows, results = [], []
     for path in sorted((folder / "results" / "tried").glob("*.json")):
         runs = sorted(read_json(path), key=lambda run: run["val_loss"])
         names = [name for run in runs for name in run["config"] if name != "epochs"]
@@ -182,7 +187,13 @@ def tried_table(folder):
             epochs = f"{run['epochs']} of {run['config']['epochs']}"
             loss = f"{run['val_loss']:.3f}"
             rows.append((f"`{path.stem}`", ", ".join(settings), epochs, _minutes(run), loss))
-    return table(["preset", "settings", "epochs", "time", "validation loss"], rows)
+            results.append(run.get("test", {"metric": None, "value": ""}))
+    names = ["preset", "settings", "epochs", "time", "validation loss"]
+    metrics = {result["metric"] for result in results}
+    if len(metrics) == 1 and None not in metrics:
+        names.append(metrics.pop())
+        rows = [(*row, result["value"]) for row, result in zip(rows, results, strict=True)]
+    return table(names, rows)
 
 
 def _recorded(folder):

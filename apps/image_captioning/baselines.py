@@ -30,7 +30,7 @@ def constant(train, valid, language, candidates=100):
     typical = sorted(counts, key=lambda c: (counts[c], common(c)), reverse=True)[:candidates]
     count = max(map(len, valid))
     streams = [[refs[i] if i < len(refs) else None for refs in valid] for i in range(count)]
-    metric = sacrebleu.BLEU(lowercase=True, tokenize=bleu_tokenizer(language))
+    metric = sacrebleu.BLEU(lowercase=True, tokenize=bleu_tokenizer(language), force=True)
     score = lambda c: metric.corpus_score([c] * len(valid), streams).score  # noqa: E731
     return max(typical, key=score)
 

@@ -1,10 +1,16 @@
 """Reads images and their captions from files, in the project's format or as their publishers ship them."""
 
 import collections
+import hashlib
+import json
 import pathlib
 
+import numpy as np
+
 from shared.data import sources
-from shared.data.splits import MediaSplit
+from shared.data.features import FeatureCache
+from shared.data.hashes import file_hashes
+from shared.data.splits import MediaSplit, Split
 from shared.errors import InputError
 from shared.files import read_json
 
@@ -143,24 +149,59 @@ def _coco(folder, path, name):
     return results
 
 
-def tfds(name, split, data_dir):
-    """Reads images and captions of a TensorFlow Dataset that has them as `coco_captions` does.
+class TfdsSplit(Split):
+    """A split of a TensorFlow Dataset that has images and captions as `coco_captions` has them.
+
+    All examples are written to the cache at first, because TFDS reads in one order only. An entry of the
+    cache is the image file, the captions, and the number of bytes of the captions in four bytes.
 
     Args:
-        name: name of a dataset with the features "image" and "captions", a sequence of {"text"}.
-        split: "train", "valid" or "test".
+        dataset: name of a dataset with the features "image" and "captions", a sequence of {"text"}.
+        name: "train", "valid" or "test".
         data_dir: at most one folder.
 
-    Returns:
-        list of (PNG file, captions separated by line ends).
-    """
-    import tensorflow as tf
+    Attributes:
+        targets: the captions of each image, separated by line ends.
 
-    examples = sources.tfds_examples(name, split, ["image", "captions"], data_dir)
-    return [
-        (
-            tf.io.encode_png(example["image"]).numpy(),
-            "\n".join(" ".join(text.decode().split()) for text in example["captions"]["text"]),
+    Raises:
+        InputError: as for `sources.tfds_examples`.
+    """
+
+    def __init__(self, dataset, name, data_dir):
+        self.name, features = name, ["image", "captions"]
+        builder = sources.tfds_builder(dataset, features, data_dir)
+        files = sorted(path for path in pathlib.Path(builder.data_dir).glob("*") if path.is_file())
+        content = [builder.info.full_name, sources.tfds_split(builder, name), file_hashes(files)]
+        self.digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        self._cache = FeatureCache.from_arrays(
+            ["images and captions", self.digest],
+            lambda: map(
+                self._entry,
+                sources.tfds_examples(dataset, name, features, data_dir, not_decoded=["image"]),
+            ),
+            f"images of {name}",
         )
-        for example in examples
-    ]
+        self.targets = [self._divided(entry)[1].decode() for entry in self._cache]
+
+    def __len__(self):
+        return len(self._cache)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return super().__getitem__(index)
+        return self._divided(self._cache[index])[0], self.targets[index]
+
+    @staticmethod
+    def _entry(example):
+        """Returns the entry of an example, uint8 (bytes,)."""
+        texts = (text.decode(errors="replace") for text in example["captions"]["text"])
+        target = "\n".join(" ".join(text.split()) for text in texts).encode()
+        content = bytes(example["image"]) + target + len(target).to_bytes(4, "little")
+        return np.frombuffer(content, np.uint8)
+
+    @staticmethod
+    def _divided(entry):
+        """Returns the image file and the captions of an entry, bytes."""
+        size = int.from_bytes(entry[-4:].tobytes(), "little")
+        image, target = np.split(entry[:-4], [len(entry) - 4 - size])
+        return image.tobytes(), target.tobytes()

@@ -102,11 +102,13 @@ PRESETS = {
     "flickr8k": _FLICKR8K,
     # --init-from the run of flickr8k: maximizes CIDEr-D. BLEU-4 20.89; 6 minutes more.
     "flickr8k_cider": dataclasses.replace(_FLICKR8K, **_CIDER),
-    # The same photos with five Chinese captions each. Not recorded yet, nor are the other presets.
+    # The same photos with five Chinese captions each, of characters. BLEU-4 of characters 36.89 (consensus of
+    # similar images: 36.21); 15 minutes on 2 cores.
     "flickr8k_zh": dataclasses.replace(
         _FLICKR8K, captions="captions_zh", language="zh", tokenizer="char", pad_to_multiple_of=8
     ),
-    # The encoder is trained with the decoder: what ImageNet weights are worth.
+    # The encoder is trained with the decoder, without ImageNet weights. BLEU-4 9.04 (constant caption 7.44,
+    # consensus of similar images 7.63); 48 minutes on 2 cores.
     "flickr8k_scratch": dataclasses.replace(
         _FLICKR8K, encoder="small_cnn", image_size=96, encoder_filters=(32, 64, 128, 256)
     ),

@@ -44,7 +44,7 @@ def splits(config):
         names,
         embedded=embedded.SceneSplit,
         files=lambda name: captions.read(config, name),
-        tfds=lambda dataset, name: captions.tfds(dataset, name, config.data_dir),
+        tfds=lambda dataset, name: captions.TfdsSplit(dataset, name, config.data_dir),
     )
 
 

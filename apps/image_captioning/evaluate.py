@@ -16,6 +16,7 @@ from shared.serving.clients import SavedModelClient
 
 from . import baselines, contact_sheet, data, metrics
 from .config import Config
+from .serve import N_BEST
 
 BATCH_SIZE = 32
 
@@ -33,7 +34,8 @@ def evaluate(folder, config, splits, predictions=None):
 
     Returns:
         a dict: `metric` (its definition), `value`, `baseline` (its name), `baseline_value`; all metrics;
-        and `systems`, the metrics of the baselines and, for photos, of a caption by a person.
+        and `systems`, the metrics of the model with other beam widths, of the baselines, and, for photos,
+        of a caption by a person.
     """
     client = SavedModelClient(folder)
     test, references = splits["test"], references_of(splits["test"])
@@ -48,12 +50,12 @@ def evaluate(folder, config, splits, predictions=None):
     is_drawn = config.source == "embedded"
     figures, definitions = _scores(outputs, references, config)
     headline = "exact_match" if is_drawn else "bleu_4"
-    systems = {
+    compared = {
         name: _scores(texts, references, config)[0]
         for name, texts in _baselines(config, splits, client).items()
     }
-    best = max(systems, key=lambda name: systems[name][headline])
-    baseline_value = systems[best][headline]
+    best = max(compared, key=lambda name: compared[name][headline])
+    systems = {**_other_beams(config, test, references, client), **compared}
     extra = {}
     if is_drawn:
         unseen = splits["unseen_pairs"]
@@ -66,7 +68,7 @@ def evaluate(folder, config, splits, predictions=None):
         "metric": definitions[headline],
         "value": figures[headline],
         "baseline": best,
-        "baseline_value": baseline_value,
+        "baseline_value": compared[best][headline],
         **figures,
         **extra,
         "systems": systems,
@@ -105,6 +107,19 @@ def references_of(split):
 def _exact_match(outputs, references):
     correct = [o in refs for o, refs in zip(outputs, references, strict=True)]
     return round(100 * float(np.mean(correct)), 2)
+
+
+def _other_beams(config, test, references, client):
+    """Returns the metrics of the model by beam searches of other widths than that of the config."""
+    systems = {}
+    for signature, beam_width in {"greedy": 1, "n_best": N_BEST}.items():
+        if beam_width != config.beam_width:
+            outputs = client.predict_all(signature, Inputs(test), BATCH_SIZE, signature)["outputs"]
+            if signature == "n_best":
+                outputs = [row[0] for row in outputs]
+            name = f"the model, beam width {beam_width}"
+            systems[name] = _scores(outputs, references, config)[0]
+    return systems
 
 
 def _baselines(config, splits, client):

@@ -63,6 +63,8 @@ def decode(inputs, size, max_bytes):
     is_other = ~known & (error == "")
     error = add_error(error, is_other, f"not an image file ({', '.join(FORMATS)})")
     error = add_error(error, animated, "animated WebP is not supported")
+    message = "a BMP file with a palette or compression is not supported"
+    error = add_error(error, (kind == BMP) & ~_is_plain_bmp(header), message)
     has_no_size = (kind == JPEG) & (pixels == 0)
     error = add_error(error, has_no_size, "the image file is damaged")
     error = add_error(error, pixels > MAX_PIXELS, _too_many_pixels(pixels))
@@ -103,6 +105,18 @@ def _kind(header):
 
 def _is_animated_webp(header):
     return _starts_with(header, b"RIFF????WEBPVP8X") & (header[:, 20] // 2 % 2 == 1)
+
+
+def _is_plain_bmp(header):
+    """Whether a BMP file has 24 or 32 bits per pixel without compression; bool (batch,).
+
+    The op reads numbers of a palette as shades of grey. A file without a whole header is left to it.
+    """
+    is_old = _number(header, 14, 4) == 12  # BITMAPCOREHEADER
+    bits = tf.where(is_old, _number(header, 24, 2), _number(header, 28, 2))
+    compression = tf.where(is_old, tf.cast(0, tf.int64), _number(header, 30, 4))
+    is_plain = (compression == 0) | (compression == 3)  # 3: masks of the colours
+    return (bits == 0) | (((bits == 24) | (bits == 32)) & is_plain)
 
 
 def _has_alpha(header):

@@ -21,6 +21,8 @@ class Server(tf.Module):
     serving_default(inputs)
         captions each image file by beam search with `config.beam_width`. `outputs`: the caption; `score`:
         its log-probability, normalized by its length (`decoding.beam_search`).
+    greedy(inputs)
+        the same by greedy search.
     n_best(inputs)
         `outputs` and `score` (batch, `N_BEST`) by beam search of that width, the best first and distinct;
         `count` (batch,), the number of captions, after which `outputs` are "" and `score` is 0.
@@ -54,6 +56,7 @@ class Server(tf.Module):
         files = tf.TensorSpec([None], tf.string, name="inputs")
         functions = {
             "serving_default": self.caption,
+            "greedy": self.greedy,
             "n_best": self.n_best,
             "attend": self.attend,
             "features": self.features,
@@ -65,7 +68,14 @@ class Server(tf.Module):
 
     def caption(self, inputs):
         """The default answer; see the class."""
-        ids, lengths, scores, _, error = self._search(inputs, self.config.beam_width)
+        return self._best(inputs, self.config.beam_width)
+
+    def greedy(self, inputs):
+        """Greedy search; see the class."""
+        return self._best(inputs, 1)
+
+    def _best(self, inputs, beam_width):
+        ids, lengths, scores, _, error = self._search(inputs, beam_width)
         is_good = error == ""
         return {
             "outputs": tf.where(is_good, self._text(ids, lengths)[:, 0], ""),
@@ -116,7 +126,8 @@ class Server(tf.Module):
             file = io.BytesIO()
             Image.fromarray(pixels.astype(np.uint8)).save(file, format_)
             rows.append(file.getvalue())
-        rows = [rows[0], b"", rows[1], b"not an image", rows[1][:200]]
+        # A truncated PNG file, because the library of JPEG would write to stderr.
+        rows = [rows[0], b"", rows[1], b"not an image", rows[0][:200]]
         return {name: {"inputs": np.array(rows, object)} for name in self.endpoints}
 
     def _encode(self, inputs):

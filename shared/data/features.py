@@ -66,17 +66,43 @@ class FeatureCache:
             InputError: `compute` raises it for an input, whose label is added; or the cache cannot be
                 written, for example because the disk is full.
         """
-        key = json.dumps([split.digest, settings], sort_keys=True)
+        return cls.from_arrays(
+            [split.digest, settings],
+            lambda: _computed(split, compute, batch_size),
+            f"features of {split.name}",
+            len(split),
+        )
+
+    @classmethod
+    def from_arrays(cls, key, arrays, description, total=None):
+        """Opens the cache of any arrays; writes them first if there is none.
+
+        It is written as by `build`.
+
+        Args:
+            key: everything that determines the arrays, a value for JSON.
+            arrays: function without arguments that returns an iterable of arrays (time, ...), all of the
+                same dtype and the same shape of a time step.
+            description: what the arrays are, such as "features of train", for the progress bar.
+            total: number of arrays, for the progress bar.
+
+        Returns:
+            a `FeatureCache` with one entry for each array.
+
+        Raises:
+            InputError: there are no arrays, or the cache cannot be written.
+        """
+        key = json.dumps(key, sort_keys=True)
         folder = cache_folder() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
         if not folder.exists():
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(folder.with_name(f".lock-{folder.name}"), split.name):
+                with _locked(folder.with_name(f".lock-{folder.name}"), description):
                     if not folder.exists():
-                        _write_folder(folder, split, compute, batch_size)
+                        _write_folder(folder, arrays, description, total)
             except OSError as error:
                 raise InputError(
-                    f"the features of {split.name} cannot be written to {folder.parent} ({error}): set "
+                    f"the {description} cannot be written to {folder.parent} ({error}): set "
                     "the environment variable PEEPHOLE_CACHE to another folder"
                 ) from None
         return cls(folder)
@@ -143,21 +169,29 @@ def _memory_mapped(path, shape, dtype):
 
 
 @contextlib.contextmanager
-def _locked(path, name):
-    """Waits until no other process computes the same features."""
+def _locked(path, description):
+    """Waits until no other process computes the same arrays."""
     with open(path, "w") as file:
         if not lock(file, path):
-            print(f"waiting for the features of {name} from another process", file=sys.stderr)
+            print(f"waiting for the {description} from another process", file=sys.stderr)
             lock(file, path, wait=True)
         yield
 
 
-def _write_folder(folder, split, compute, batch_size):
-    """Computes the features of a split into a folder, which appears when it is complete."""
-    remove(partial_path(folder))  # of a process that was killed
-    with written(folder) as partial:
-        partial.mkdir()
-        _write(partial, split, compute, batch_size)
+def _computed(split, compute, batch_size):
+    """Yields the features of each example of a split."""
+    if not len(split):
+        raise InputError(f"{split.name} has no examples")
+    for begin in range(0, len(split), batch_size):
+        inputs = [example[0] for example in split[begin : begin + batch_size]]
+        try:
+            arrays = compute(inputs)
+        except InputError:
+            _name_the_example(split, begin, inputs, compute)
+            raise
+        if len(arrays) != len(inputs):
+            raise ValueError(f"{len(arrays)} arrays were computed for {len(inputs)} inputs")
+        yield from arrays
 
 
 def _name_the_example(split, begin, inputs, compute):
@@ -169,31 +203,30 @@ def _name_the_example(split, begin, inputs, compute):
             raise InputError(f"{split.label(begin + i)}: {error}") from None
 
 
-def _write(folder, split, compute, batch_size):
-    """Computes the features of a split into three files."""
+def _write_folder(folder, arrays, description, total):
+    """Writes arrays into a folder, which appears when it is complete."""
+    remove(partial_path(folder))  # of a process that was killed
+    with written(folder) as partial:
+        partial.mkdir()
+        _write(partial, arrays, description, total)
+
+
+def _write(folder, arrays, description, total):
+    """Writes arrays into three files."""
     lengths, first = [], None
-    bar = tqdm(total=len(split), desc=f"features of {split.name}", mininterval=1, unit="example")
+    bar = tqdm(desc=description, total=total, mininterval=1, unit="example")
     with bar, open(folder / "values.bin", "wb") as file:
-        for begin in range(0, len(split), batch_size):
-            inputs = [example[0] for example in split[begin : begin + batch_size]]
-            try:
-                arrays = compute(inputs)
-            except InputError:
-                _name_the_example(split, begin, inputs, compute)
-                raise
-            if len(arrays) != len(inputs):
-                raise ValueError(f"{len(arrays)} arrays were computed for {len(inputs)} inputs")
-            for array in map(np.ascontiguousarray, arrays):
-                first = array if first is None else first
-                if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
-                    raise ValueError(
-                        "features of all examples need one dtype and one shape of a time step. Received: "
-                        f"{first.dtype} {first.shape[1:]} and {array.dtype} {array.shape[1:]}"
-                    )
-                file.write(array.data if array.size else b"")
-                lengths.append(len(array))
-            bar.update(len(inputs))
+        for array in map(np.ascontiguousarray, arrays()):
+            first = array if first is None else first
+            if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+                raise ValueError(
+                    "features of all examples need one dtype and one shape of a time step. Received: "
+                    f"{first.dtype} {first.shape[1:]} and {array.dtype} {array.shape[1:]}"
+                )
+            file.write(array.data if array.size else b"")
+            lengths.append(len(array))
+            bar.update()
     if first is None:
-        raise InputError(f"{split.name} has no examples")
+        raise InputError(f"there are no {description}")
     np.save(folder / "lengths.npy", np.array(lengths, np.int32))
     write_json(folder / "about.json", {"shape": first.shape[1:], "dtype": first.dtype.str})

@@ -223,15 +223,39 @@ def _one_line(text):
     return " ".join(text.decode("utf-8", errors="replace").split("\n")).strip()
 
 
-def tfds_examples(name, split, features, data_dir=()):
+def tfds_examples(name, split, features, data_dir=(), not_decoded=()):
     """Reads the examples of a split of a TensorFlow Dataset.
 
     Args:
         name, split, data_dir: as for `tfds_lines`.
         features: names of the features that the dataset must have.
+        not_decoded: names of features that are kept as they are stored, such as JPEG files.
 
     Returns:
         an iterable of dicts of NumPy values and bytes.
+
+    Raises:
+        InputError: as for `tfds_lines`.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds_builder(name, features, data_dir)
+    try:
+        decoders = {feature: tfds.decode.SkipDecoding() for feature in not_decoded}
+        dataset = builder.as_dataset(split=tfds_split(builder, split), decoders=decoders or None)
+    except ValueError:  # there is no `train`, or it is too small to be divided
+        raise InputError(f"tfds:{name} has no text for {split}") from None
+    return tfds.as_numpy(dataset)
+
+
+def tfds_builder(name, features, data_dir=()):
+    """Prepares a TensorFlow Dataset.
+
+    Args:
+        name, features, data_dir: as for `tfds_examples`.
+
+    Returns:
+        a `tfds.core.DatasetBuilder`.
 
     Raises:
         InputError: as for `tfds_lines`.
@@ -258,16 +282,14 @@ def tfds_examples(name, split, features, data_dir=()):
             f"tfds:{name} has no feature {' or '.join(map(repr, missing))}. "
             f"Its features: {', '.join(available)}"
         )
-    try:
-        dataset = builder.as_dataset(split=_tfds_split(builder.info.splits, split))
-    except ValueError:  # there is no `train`, or it is too small to be divided
-        raise InputError(f"tfds:{name} has no text for {split}") from None
-    return tfds.as_numpy(dataset)
+    return builder
 
 
-def _tfds_split(available, split):
-    """Returns the TFDS name of a split; a part of `train` where the dataset lacks the split."""
-    tfds_names = {"train": "train", "valid": "validation", "test": "test"}
+def tfds_split(builder, split):
+    """Returns the name in TFDS of a split; a part of `train` where the dataset lacks the split."""
+    available = builder.info.splits
+    valid = next((n for n in ("validation", *SYNONYMS["valid"]) if n in available), "validation")
+    tfds_names = {"train": "train", "valid": valid, "test": "test"}
     missing = [name for name in ("valid", "test") if tfds_names[name] not in available]
     parts = {name: f"train[{95 - 5 * i}%:{100 - 5 * i}%]" for i, name in enumerate(missing)}
     if split == "train" and missing:

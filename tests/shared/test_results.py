@@ -1,6 +1,7 @@
 """Recorded results, and the tables that are made from them."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -134,6 +135,27 @@ def test_recipes_that_were_tried(root, capsys):
     with pytest.raises(SystemExit):
         results.main(["--tried", str(root / "none")])
     assert "none is not the folder of a run with a finished epoch" in capsys.readouterr().err
+
+
+def test_recipes_have_a_test_result_if_all_have_the_same_metric(root):
+    readme = root / "apps" / "toy" / "README.md"
+    readme.write_text(readme.read_text() + "<!-- tried -->\n<!-- /tried -->\n")
+    runs = [tried(root, "a", [3.0], units=2), tried(root, "b", [2.0], units=3)]
+    table = lambda: readme.read_text().partition("<!-- tried -->\n")[2].splitlines()  # noqa: E731
+
+    def finish(run, metric, value):
+        path = pathlib.Path(run, "metrics.json")
+        test = {"metric": metric, "value": value, "baseline": "other"}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test": test}))
+        results.main(["--tried", *runs])
+
+    finish(runs[0], "BLEU", 20.5)
+    assert table()[0] == "| preset | settings | epochs | time | validation loss |"
+    finish(runs[1], "BLEU", 19.25)
+    assert table()[0].endswith("| validation loss | BLEU |")
+    assert [row.split(" | ")[-1] for row in table()[2:4]] == ["19.25 |", "20.5 |"]
+    finish(runs[1], "chrF", 40)
+    assert table()[0].endswith("| validation loss |")
 
 
 def test_all_metrics_of_all_systems(root, capsys):

@@ -147,12 +147,32 @@ def test_long_captions_are_dropped(config, tmp_path, capsys):
     assert "train: 6 of 12 examples are longer than --max-length 6" in capsys.readouterr().err
 
 
-def test_tfds(config, monkeypatch, tmp_path):
+def stored_images(builder, split, decoders, **_):
+    """Stands for `as_dataset`, because mock data has no files: colours as JPEG, with two captions each."""
     tfds = pytest.importorskip("tensorflow_datasets")
-    with tfds.testing.mock_data(num_examples=8):
+    assert isinstance(decoders["image"], tfds.decode.SkipDecoding)
+    # Mock data has no split but train.
+    parts = {"train[:90%]": (8, 0), "train[95%:100%]": (4, 9), "train[90%:95%]": (4, 20)}
+    count, first = parts[split]
+    colours = tf.range(count) * 30 + first
+
+    def example(colour):
+        image = tf.cast(tf.fill([8, 8, 3], colour), tf.uint8)
+        texts = ["a  colour", tf.strings.format("number\n{}", colour)]
+        return {"image": tf.io.encode_jpeg(image), "captions": {"text": tf.stack(texts)}}
+
+    return tf.data.Dataset.from_tensor_slices(colours).map(example)
+
+
+def test_tfds(config, tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(as_dataset_fn=stored_images):
         config = dataclasses.replace(config, source="tfds:coco_captions/2014", data_dir=())
         splits, _, train, _ = open_all(config, tmp_path / "assets")
-        file, target = splits["train"][0]
-    assert file.startswith(b"\x89PNG")
-    assert isinstance(target, str)
+    assert [len(splits[name]) for name in ("train", "valid", "test")] == [8, 4, 4]
+    file, target = splits["train"][1]
+    assert file.startswith(b"\xff\xd8\xff")
+    assert target == splits["train"].targets[1] == "a colour\nnumber 30"
+    assert [t for _, t in splits["valid"][1:3]] == ["a colour\nnumber 39", "a colour\nnumber 69"]
+    assert len({split.digest for split in splits.values()}) == 3
     assert next(train(0).as_numpy_iterator())[0]["images"].shape == (4, 16, 16, 3)

@@ -42,6 +42,12 @@ def test_figures_and_predictions(short, tmp_path):
     assert result["value"] == result["exact_match"] == round(100 * np.mean(correct), 2) > 0
     assert result["baseline"] in result["systems"]
     assert result["baseline_value"] == result["systems"][result["baseline"]]["exact_match"]
+    files = [file for file, _ in splits["test"]]
+    for name, signature in {"1": "greedy", "5": "n_best"}.items():
+        outputs = client.predict(signature, files)["outputs"].reshape(len(files), -1)[:, 0]
+        figures, _ = metrics.scores([o.decode() for o in outputs], [row["target"] for row in rows])
+        found = result["systems"][f"the model, beam width {name}"]
+        assert {metric: found[metric] for metric in figures} == figures
     assert 0 <= result["unseen_pairs"] <= 100
     assert str(result["value"]) in results.headline(result)
     with Image.open(tmp_path / "captions.png") as picture:
@@ -60,7 +66,9 @@ def test_the_headline_of_files_is_bleu(short):
     references = [target.split("\n") for _, target in splits["test"]]
     human, _ = metrics.scores([r[0] for r in references], [r[1:] for r in references])
     assert systems.pop("a person, beside the other captions") == human
-    assert result["baseline_value"] == max(b["bleu_4"] for b in systems.values())
+    systems = [b for name, b in systems.items() if not name.startswith("the model")]
+    assert len(systems) == 2
+    assert result["baseline_value"] == max(b["bleu_4"] for b in systems)
     assert "exact_match" not in result
 
 

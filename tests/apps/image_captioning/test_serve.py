@@ -61,7 +61,7 @@ def ask(server, signature, files):
     return {name: value.numpy() for name, value in answer.items()}
 
 
-def best_by_hand(model, file):
+def best_by_hand(model, file, beam_width=CONFIG.beam_width):
     """Returns the best captions of at most CONFIG.max_tokens tokens by a beam search with whole sequences."""
     image = images.decode(tf.constant([file]), 16, 30_000)[0].numpy()
     beam = [((), 0.0, False)]
@@ -78,16 +78,19 @@ def best_by_hand(model, file):
             candidates += [((*ids, i), score + p, i == END) for i, p in enumerate(log_p)]
         candidates = [c for c in candidates if np.isfinite(c[1])]
         candidates.sort(key=lambda c: c[1] / ((5 + len(c[0])) / 6), reverse=True)
-        beam = candidates[: CONFIG.beam_width]
+        beam = candidates[:beam_width]
     ids, score, _ = beam[0]
     return [i for i in ids if i != END], score / ((5 + len(ids)) / 6)
 
 
-def test_captions_are_those_of_a_search_in_python(parts, vocabulary):
+@pytest.mark.parametrize(
+    ("signature", "beam_width"), [("serving_default", CONFIG.beam_width), ("greedy", 1)]
+)
+def test_captions_are_those_of_a_search_in_python(parts, vocabulary, signature, beam_width):
     model, server = parts
-    answer = ask(server, "serving_default", FILES)
+    answer = ask(server, signature, FILES)
     for file, output, score in zip(FILES, answer["outputs"], answer["score"], strict=True):
-        ids, expected = best_by_hand(model, file)
+        ids, expected = best_by_hand(model, file, beam_width)
         tokens = vocabulary.token(tf.constant([ids], tf.int32)).numpy()[0] if ids else []
         assert output.decode().replace(" ", "") == b"".join(tokens).decode()
         assert score == pytest.approx(expected, abs=1e-4)

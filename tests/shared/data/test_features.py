@@ -216,6 +216,28 @@ def test_features_that_do_not_fit_together(cache, arrays, message):
     assert caches(cache) == []
 
 
+def test_arrays_of_any_origin(cache, capsys):
+    arrays = [frames(text) for text in TEXTS]
+    calls = []
+
+    def compute():
+        calls.append(None)
+        yield from arrays
+
+    for _ in range(2):
+        found = FeatureCache.from_arrays(["key", 1], compute, "sounds of train")
+        for array, expected in zip(found, arrays, strict=True):
+            np.testing.assert_array_equal(array, expected)
+    assert len(calls) == 1
+    assert "sounds of train" in capsys.readouterr().err
+    FeatureCache.from_arrays(["key", 2], compute, "sounds of train")
+    assert len(calls) == 2
+    assert len(caches(cache)) == 2
+    with pytest.raises(InputError, match="there are no sounds of valid"):
+        FeatureCache.from_arrays(["key", 3], lambda: [], "sounds of valid")
+    assert len(caches(cache)) == 2
+
+
 def test_a_split_without_examples(cache):
     with pytest.raises(InputError, match="train has no examples"):
         FeatureCache.build(split_of([]), Compute(), {})

@@ -17,7 +17,7 @@ class PeepholeLines(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name=name)
-        for name in ("one", "two", "three", "small", "late", "labels")
+        for name in ("one", "two", "three", "val", "small", "late", "labels")
     ]
 
     def _info(self):
@@ -31,6 +31,7 @@ class PeepholeLines(tfds.core.GeneratorBasedBuilder):
             "one": ["train"],
             "two": ["train", "test"],
             "three": ["train", "validation", "test"],
+            "val": ["train", "val", "test"],
             "small": ["train"],
             "late": ["test"],
             "labels": ["train"],
@@ -67,9 +68,10 @@ def read(name, data_dir):
     return examples
 
 
-def test_tfds_with_all_splits(prepared):
-    examples = read(*prepared("three"))
-    for split, tfds_name in {"train": "train", "valid": "validation", "test": "test"}.items():
+@pytest.mark.parametrize(("config", "valid"), [("three", "validation"), ("val", "val")])
+def test_tfds_with_all_splits(prepared, config, valid):
+    examples = read(*prepared(config))
+    for split, tfds_name in {"train": "train", "valid": valid, "test": "test"}.items():
         assert {name for name, _ in examples[split]} == {tfds_name}
         assert sorted(int(i) for _, i in examples[split]) == list(range(100))
 
