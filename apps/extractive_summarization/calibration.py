@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from .model import parts
 
-BIASES = np.round(np.arange(-2.0, 2.01, 0.1), 1)  # values of `keep_bias` that are tried
+BIASES = np.round(np.arange(-3.0, 3.01, 0.1), 1)  # values of `keep_bias` that are tried
 TOLERANCE = 0.02  # difference from the ratio of the reference labels
 
 
