@@ -32,7 +32,7 @@ ARGUMENTS = {
         "score": "general",
         "input_feeding": True,
     },
-    BidirectionalEncoder: {**STACK, "layer_norm": True},
+    BidirectionalEncoder: {**STACK, "layer_norm": True, "scale": False},
     LinearChainCRF: {"num_labels": 3},
     RecurrentStack: {**STACK, "bidirectional": True},
     TiedEmbedding: {"input_dim": 9, "output_dim": 4, "num_sampled": 3, "seed": 5},
