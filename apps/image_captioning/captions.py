@@ -181,7 +181,7 @@ class TfdsSplit(Split):
             ),
             f"images of {name}",
         )
-        self.targets = [self._divided(entry)[1].decode() for entry in self._cache]
+        self.targets = [entry[self._begin(entry) : -4].tobytes().decode() for entry in self._cache]
 
     def __len__(self):
         return len(self._cache)
@@ -189,7 +189,8 @@ class TfdsSplit(Split):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return super().__getitem__(index)
-        return self._divided(self._cache[index])[0], self.targets[index]
+        entry = self._cache[index]
+        return entry[: self._begin(entry)].tobytes(), self.targets[index]
 
     @staticmethod
     def _entry(example):
@@ -200,8 +201,6 @@ class TfdsSplit(Split):
         return np.frombuffer(content, np.uint8)
 
     @staticmethod
-    def _divided(entry):
-        """Returns the image file and the captions of an entry, bytes."""
-        size = int.from_bytes(entry[-4:].tobytes(), "little")
-        image, target = np.split(entry[:-4], [len(entry) - 4 - size])
-        return image.tobytes(), target.tobytes()
+    def _begin(entry):
+        """Returns where the captions of an entry begin; the image file before them is not read."""
+        return len(entry) - 4 - int.from_bytes(entry[-4:].tobytes(), "little")

@@ -12,6 +12,7 @@ from . import gif, jpeg
 
 MAX_PIXELS = 50_000_000
 HEADER = 64  # bytes of a file in which the format and the size are found
+BITFIELDS = 3  # the kind of compression of a BMP file that has colour masks
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 JPEG, PNG, GIF, BMP, WEBP = range(5)
 MAGIC = {  # the first bytes of each format; None: any byte
@@ -63,7 +64,7 @@ def decode(inputs, size, max_bytes):
     is_other = ~known & (error == "")
     error = add_error(error, is_other, f"not an image file ({', '.join(FORMATS)})")
     error = add_error(error, animated, "animated WebP is not supported")
-    message = "a BMP file with a palette or compression is not supported"
+    message = "a BMP file with a palette, compression or unusual colour masks is not supported"
     error = add_error(error, (kind == BMP) & ~_is_plain_bmp(header), message)
     has_no_size = (kind == JPEG) & (pixels == 0)
     error = add_error(error, has_no_size, "the image file is damaged")
@@ -108,14 +109,17 @@ def _is_animated_webp(header):
 
 
 def _is_plain_bmp(header):
-    """Whether a BMP file has 24 or 32 bits per pixel without compression; bool (batch,).
+    """Whether a BMP file has 24 or 32 bits per pixel, no compression and no unusual masks; bool (batch,).
 
-    The op reads numbers of a palette as shades of grey. A file without a whole header is left to it.
+    The op ignores a palette and colour masks, and gives other colours. A file that ends within its header
+    is left to the op, which fails.
     """
     is_old = _number(header, 14, 4) == 12  # BITMAPCOREHEADER
     bits = tf.where(is_old, _number(header, 24, 2), _number(header, 28, 2))
     compression = tf.where(is_old, tf.cast(0, tf.int64), _number(header, 30, 4))
-    is_plain = (compression == 0) | (compression == 3)  # 3: masks of the colours
+    # Colour masks that describe the usual order: blue, green, red.
+    has_usual_masks = (_number(header, 54, 4) == 0xFF0000) & (_number(header, 58, 4) == 0xFF00)
+    is_plain = (compression == 0) | ((compression == BITFIELDS) & has_usual_masks)
     return (bits == 0) | (((bits == 24) | (bits == 32)) & is_plain)
 
 

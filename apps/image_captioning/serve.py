@@ -75,6 +75,7 @@ class Server(tf.Module):
         return self._best(inputs, 1)
 
     def _best(self, inputs, beam_width):
+        """Returns the best caption of each row, `outputs`, with `score` and `error`."""
         ids, lengths, scores, _, error = self._search(inputs, beam_width)
         is_good = error == ""
         return {
@@ -126,7 +127,7 @@ class Server(tf.Module):
             file = io.BytesIO()
             Image.fromarray(pixels.astype(np.uint8)).save(file, format_)
             rows.append(file.getvalue())
-        # A truncated PNG file, because the library of JPEG would write to stderr.
+        # A truncated PNG file: for a JPEG file, libjpeg would print a message to stderr.
         rows = [rows[0], b"", rows[1], b"not an image", rows[0][:200]]
         return {name: {"inputs": np.array(rows, object)} for name in self.endpoints}
 

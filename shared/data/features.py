@@ -19,7 +19,7 @@ class FeatureCache:
     """Features of the examples of a split, such as log-mel frames or grids of a CNN.
 
     All examples lie one after the other in one file, which is memory-mapped: only what a batch needs is
-    read. Made by `FeatureCache.build`.
+    read. Made by `FeatureCache.build` or `FeatureCache.from_arrays`.
 
     Attributes:
         lengths: int32 (examples,), time steps of each example.

@@ -10,7 +10,7 @@ from shared.data.splits import LineLabels, Split, TextSplit
 from shared.errors import InputError
 
 SPLITS = ("train", "valid", "test")
-SYNONYMS = {"valid": ("val", "validation", "dev")}  # other file names of a split
+SYNONYMS = {"valid": ("validation", "val", "dev")}  # other file names of a split
 
 
 def open_splits(config, names, *, embedded, files, tfds):
@@ -229,7 +229,7 @@ def tfds_examples(name, split, features, data_dir=(), not_decoded=()):
     Args:
         name, split, data_dir: as for `tfds_lines`.
         features: names of the features that the dataset must have.
-        not_decoded: names of features that are kept as they are stored, such as JPEG files.
+        not_decoded: names of features that are returned as they are stored, such as JPEG files.
 
     Returns:
         an iterable of dicts of NumPy values and bytes.
@@ -288,7 +288,7 @@ def tfds_builder(name, features, data_dir=()):
 def tfds_split(builder, split):
     """Returns the name in TFDS of a split; a part of `train` where the dataset lacks the split."""
     available = builder.info.splits
-    valid = next((n for n in ("validation", *SYNONYMS["valid"]) if n in available), "validation")
+    valid = next((name for name in SYNONYMS["valid"] if name in available), "validation")
     tfds_names = {"train": "train", "valid": valid, "test": "test"}
     missing = [name for name in ("valid", "test") if tfds_names[name] not in available]
     parts = {name: f"train[{95 - 5 * i}%:{100 - 5 * i}%]" for i, name in enumerate(missing)}

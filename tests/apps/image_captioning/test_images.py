@@ -75,6 +75,15 @@ def animated(format_):
     return encoded(first, format_, save_all=True, append_images=others)
 
 
+def bmp_with_masks(*masks):
+    """A BMP file of 32 bits per pixel whose header has the masks of red, green and blue."""
+    bmp = encoded(PICTURE.convert("RGBA"), "BMP")
+    begin = struct.unpack("<I", bmp[10:14])[0]
+    header = bmp[14:30] + struct.pack("<I", 3) + bmp[34:54] + struct.pack("<3I", *masks)
+    start = struct.pack("<2sIII", b"BM", len(bmp) - begin + 66, 0, 66)
+    return start + header + bmp[begin:]
+
+
 SUPPORTED = {
     "jpeg": encoded(PICTURE, "JPEG", quality=95),
     "progressive": encoded(PICTURE, "JPEG", quality=95, progressive=True),
@@ -89,6 +98,7 @@ SUPPORTED = {
     "gif": encoded(PICTURE.convert("P"), "GIF"),
     "bmp": encoded(PICTURE, "BMP"),
     "transparent bmp": encoded(PICTURE.convert("RGBA"), "BMP"),
+    "masks bmp": bmp_with_masks(0xFF0000, 0xFF00, 0xFF),
     "webp": encoded(PICTURE, "WEBP", lossless=True),
     "transparent webp": encoded(transparent(), "WEBP", lossless=True),
     "transparent lossy webp": encoded(transparent(), "WEBP", quality=95),
@@ -140,6 +150,7 @@ def resized_jpeg(width, height):
     return jpeg[:place] + struct.pack(">HH", height, width) + jpeg[place + 4 :]
 
 
+BMP_MESSAGE = "a BMP file with a palette, compression or unusual colour masks is not supported"
 REFUSED = {
     "": "the input is empty",
     "text": "not an image file",
@@ -159,9 +170,10 @@ REFUSED = {
     "cut png": "the image file is damaged",
     "cut bmp": "the image file is damaged",
     "start of bmp": "the image file is damaged",
-    "palette bmp": "a BMP file with a palette or compression is not supported",
-    "gray bmp": "a BMP file with a palette or compression is not supported",
-    "two colours bmp": "a BMP file with a palette or compression is not supported",
+    "palette bmp": BMP_MESSAGE,
+    "gray bmp": BMP_MESSAGE,
+    "two colours bmp": BMP_MESSAGE,
+    "other masks bmp": BMP_MESSAGE,
     "cut gif": "the image file is damaged",
     "start of jpeg": "the image file is damaged",
     "png without pixels": "the image file is damaged",
@@ -189,6 +201,7 @@ REFUSED_FILES = {
     "palette bmp": encoded(PICTURE.convert("P"), "BMP"),
     "gray bmp": encoded(PICTURE.convert("L"), "BMP"),
     "two colours bmp": encoded(PICTURE.convert("1"), "BMP"),
+    "other masks bmp": bmp_with_masks(0xFF, 0xFF00, 0xFF0000),
     "cut png": SUPPORTED["png"][:200],
     "cut gif": SUPPORTED["gif"][:900],
     "start of jpeg": b"\xff\xd8\xff",
