@@ -32,8 +32,9 @@ def features(words, row, kind, language):
         language: of the words; in Chinese, pairs of characters are compared.
 
     Returns:
-        float32 (sentences, `NUM_FEATURES`[kind]). Values are divided by their mean in the document. Ranks are
-        from -0.5, for the lowest value, to 0.5; equal values have the same rank.
+        float32 (sentences, `NUM_FEATURES`[kind]). Values are divided by their mean in the document. Of the
+        ranks r = 0 (the lowest value) to n - 1, it is the logit of (r + 0.5) / n, which is 0 in the middle;
+        equal values have the same rank.
     """
     count = tf.size(row)
     if kind == "none":
@@ -97,7 +98,7 @@ def _num_rows(row):
 
 
 def _ranks(score, row):
-    """Returns the rank of each score in its document, from -0.5 to 0.5.
+    """Returns the rank of each score in its document, as a logit; see `features`.
 
     Scores are rounded first, so that those that are equal but for the order of additions have one rank.
     """
@@ -107,7 +108,6 @@ def _ranks(score, row):
     below = tf.searchsorted(ordered, key)
     middle = tf.cast(below + tf.searchsorted(ordered, key, side="right") - 1, tf.float32) / 2
     size = tf.math.bincount(row)
-    first = tf.gather(tf.cumsum(size, exclusive=True), row)
-    last = tf.cast(tf.maximum(tf.gather(size, row) - 1, 1), tf.float32)
-    rank = (middle - tf.cast(first, tf.float32)) / last - 0.5
-    return tf.where(tf.gather(size, row) > 1, rank, 0.0)
+    first = tf.cast(tf.gather(tf.cumsum(size, exclusive=True), row), tf.float32)
+    above = tf.cast(tf.gather(size, row), tf.float32) - (middle - first)
+    return tf.math.log((middle - first + 0.5) / (above - 0.5))

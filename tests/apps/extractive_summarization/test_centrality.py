@@ -41,7 +41,7 @@ def reference(document, language="en"):
 def ranks(values):
     values = np.round(np.array(values), 4)
     below = (values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) - 1) / 2
-    return below / max(1, len(values) - 1) - 0.5 if len(values) > 1 else np.zeros(len(values))
+    return np.log((below + 0.5) / (len(values) - below - 0.5))
 
 
 def test_degree_and_textrank_beside_matrices():
