@@ -26,7 +26,7 @@ def features(words, row, kind, language):
     """Computes the centrality of each sentence in its document.
 
     Args:
-        words: ragged string (sentences, words), normalized, of all documents.
+        words: ragged string (sentences, words), in lower case, of all documents.
         row: int32 (sentences,), the document of each sentence, ascending.
         kind: "degree": its value and its rank; "textrank": the same, and those of TextRank; "none".
         language: of the words; in Chinese, pairs of characters are compared.
@@ -78,7 +78,7 @@ def _content(words, row, language):
     """
     sentence = tf.cast(words.value_rowids(), tf.int64)
     flat, chinese = words.flat_values, is_unseparated(language)
-    is_content = tf.strings.regex_full_match(flat, r".*[\pL\pN#].*")
+    is_content = tf.strings.regex_full_match(flat, r".*[\pL\pN].*")
     stop = "|".join(sorted(STOP_CHARACTERS if chinese else STOP_WORDS))
     is_content &= ~tf.strings.regex_full_match(flat, f"(?:{stop})")
     if chinese:

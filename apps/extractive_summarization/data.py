@@ -119,7 +119,7 @@ def _reader(level, language, centrality_kind):
     def read(texts):
         found = units.read(texts, level, language)
         types, index = tf.unique(found.words.flat_values)
-        values = centrality.features(found.words, found.row, centrality_kind, language)
+        values = centrality.features(found.lower_case(), found.row, centrality_kind, language)
         return (
             types,
             index,

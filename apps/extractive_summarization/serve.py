@@ -170,7 +170,7 @@ class Server(tf.Module):
         kind, language = self.config.centrality, self.config.language
         columns = {"vectors": found.start.with_values(vectors)}
         if kind != "none":
-            values = centrality.features(found.words, found.row, kind, language)
+            values = centrality.features(found.lower_case(), found.row, kind, language)
             columns["centrality"] = found.start.with_values(values)
         return self._in_groups(
             logits, decoder, columns, tf.cast(found.start.row_lengths(), tf.int32)

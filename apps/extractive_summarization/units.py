@@ -28,6 +28,11 @@ class Units(NamedTuple):
     limit: tf.RaggedTensor
     token_sentence: tf.Tensor
 
+    def lower_case(self):
+        """Returns the tokens in lower case, ragged string (sentences, words); numbers still differ."""
+        words = tf.strings.lower(self.tokens.flat_values, "utf-8")
+        return self.words.with_values(tf.strings.regex_replace(words, "’", "'"))
+
 
 def read(texts, level, language):
     """Finds the tokens and sentences of texts.

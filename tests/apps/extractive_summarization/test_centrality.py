@@ -11,7 +11,7 @@ DOCUMENTS = [
     ["one cat", "two dogs"],
     ["alone"],
     [],
-    ["the same words here", "the same words here", "same dogs", "## dogs .", "## dogs"],
+    ["the last words here", "the last words here", "last dogs", "70 dogs .", "80 dogs"],
 ]  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def features(documents, kind, language="en", split=str.split):
 
 def reference(document, language="en"):
     """Returns degree and TextRank of each sentence."""
-    rows = [overlap.content_words(s.replace("##", "7"), language) for s in document]
+    rows = [overlap.content_words(s, language) for s in document]
     names = sorted({word for row in rows for word in row})
     c = np.array([[row.count(name) for name in names] for row in rows], float)
     c = c.reshape(len(rows), len(names))

@@ -78,3 +78,10 @@ def test_characters(tmp_path):
     assert ids[4, :3].tolist() == [1, 1, 0]
     assert not ids[5].any()
     assert units.characters(words[:0], vocabulary).shape == (0, units.MAX_CHARACTERS)
+
+
+def test_lower_case_keeps_numbers():
+    found = units.read(tf.constant(["He didn’t pay $3.5. ÉTÉ 7!"]), "sentence", "en")
+    words = [word.decode() for word in found.lower_case().flat_values.numpy()]
+    assert words == ["he", "did", "n't", "pay", "$", "3.5", ".", "été", "7", "!"]
+    assert "##" in found.words.flat_values.numpy().tolist()[5].decode()
