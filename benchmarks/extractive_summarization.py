@@ -1,6 +1,6 @@
-"""Measures the speed of a summarization model: of requests, and of training.
+"""Measures the speed of summarization models: of requests, and of training.
 
-    python -m benchmarks.extractive_summarization                    # the exported preset `default`
+    python -m benchmarks.extractive_summarization    # the exported presets `default` and `documents`
     python -m benchmarks.extractive_summarization --model saved_models/NAME --data-dir DIR
 
 The texts are the first test texts: sentences, or documents. The time to find their tokens and sentences, a
@@ -29,6 +29,10 @@ from . import _timing
 
 ROUNDS, BATCHES, TEXTS = 7, 40, 64
 BATCH_SIZES = 1, 32  # texts per request
+MODELS = [
+    pathlib.Path("saved_models", name)
+    for name in ("extractive_summarization", "extractive_summarization_documents")
+]
 SIGNATURES = "serving_default", "summarize", "explain"
 
 
@@ -110,10 +114,10 @@ def training(config, splits, count, rounds):
     }
 
 
-def measure(options):
-    """Returns the result of the model in `--model`."""
-    card = card_of(options.model, data.__package__)
-    config = config_from(Config, card["config"], options.model)
+def measure(folder, options):
+    """Returns the figures of an exported model."""
+    card = card_of(folder, data.__package__)
+    config = config_from(Config, card["config"], folder)
     config = dataclasses.replace(config, data_dir=tuple(options.data_dir))
     rounds, batches, count = ROUNDS, BATCHES, TEXTS
     if options.dry_run:
@@ -121,13 +125,11 @@ def measure(options):
     splits = data.splits(config)
     texts = [text for text, _ in splits["test"][:count]]
     return {
-        "hardware": hardware(),
-        "versions": versions(),
         "preset": card["preset"],
         "parameters": card["parameters"],
         "level": config.level,
         "units_per_text": statistics.mean(len(labels) for _, labels in splits["test"][:count]),
-        "ms_per_text": requests(SavedModelClient(options.model), config, texts, rounds),
+        "ms_per_text": requests(SavedModelClient(folder), config, texts, rounds),
         "training": training(config, splits, batches, rounds),
     }
 
@@ -135,41 +137,54 @@ def measure(options):
 def main(argv=None):
     parser = _timing.parser("benchmarks.extractive_summarization")
     parser.add_argument(
-        "--model", type=pathlib.Path, default=pathlib.Path("saved_models/extractive_summarization")
+        "--model", nargs="+", type=pathlib.Path, default=MODELS, help="folders of exported models"
     )
     parser.add_argument(
-        "--data-dir", nargs="+", default=[], help="folders with the data of the model"
+        "--data-dir", nargs="+", default=[], help="folders with the data of the models"
     )
     options = parser.parse_args(argv)
-    if not options.tables and not options.model.is_dir():
-        print(f"skipped: no {options.model}; train and export it first, or name another --model")
+    models = [folder for folder in options.model if folder.is_dir()]
+    for folder in options.model:
+        if not options.tables and folder not in models:
+            print(f"skipped: no {folder}; train and export it first, or name another --model")
+    if not options.tables and not models:
         return
-    measured = None if options.tables else measure(options)
+    measured = None
+    if not options.tables:
+        figures = [measure(folder, options) for folder in models]
+        measured = {"hardware": hardware(), "versions": versions(), "models": figures}
     _timing.publish("extractive_summarization", tables, measured, options)
 
 
 def tables(measured):
     """Returns {place in README.md: table}: requests and training."""
-    model = f"`{measured['preset']}`, {measured['parameters'] / 1e6:.2f} M"
-    text, unit = ("sentence", "word") if measured["level"] == "word" else ("document", "sentence")
-    times, step = measured["ms_per_text"], measured["training"]
-    size = f"{measured['units_per_text']:.0f}"
-    rows = []
-    for batch in map(str, BATCH_SIZES):
-        read, whole = times["read"][batch], times["serving_default"][batch]
-        rates = [f"{1e3 / times[name][batch]:.1f}" for name in SIGNATURES]
-        rows.append((model, batch, size, *rates, f"{read:.2f} ({100 * read / whole:.0f} %)"))
-    columns = ["model", f"{text}s per request", f"{unit}s of a {text}"]
-    columns += [f"{text}s per second, `{name}`" for name in SIGNATURES]
-    columns += [f"tokens and sentences, ms per {text}"]
-    share = f"{step['input_ms']:.2f} ({100 * step['input_ms'] / step['step_ms']:.1f} %)"
-    rates = [f"{step[name]:,.0f}" for name in ("rows_per_second", "units_per_second")]
-    trained = [(model, step["batch_size"], f"{step['step_ms']:.1f}", share, *rates)]
+    asked, trained = [], []
+    for figures in measured["models"]:
+        model = f"`{figures['preset']}`, {figures['parameters'] / 1e6:.2f} M"
+        texts, units = ("sentences", "words")
+        if figures["level"] == "sentence":
+            texts, units = ("documents", "sentences")
+        times, step = figures["ms_per_text"], figures["training"]
+        size = f"{texts} of {figures['units_per_text']:.0f} {units}"
+        for batch in map(str, BATCH_SIZES):
+            read, whole = times["read"][batch], times["serving_default"][batch]
+            rates = [f"{1e3 / times[name][batch]:.1f}" for name in SIGNATURES]
+            share = f"{read:.2f} ({100 * read / whole:.0f} %)"
+            asked.append((model, size, batch, *rates, share))
+        share = f"{step['input_ms']:.2f} ({100 * step['input_ms'] / step['step_ms']:.1f} %)"
+        rates = [
+            f"{step[f'{name}_per_second']:,.0f} {what}"
+            for name, what in (("rows", texts), ("units", units))
+        ]
+        trained.append((model, step["batch_size"], f"{step['step_ms']:.1f}", share, *rates))
+    columns = ["model", "texts", "texts per request"]
+    columns += [f"texts per second, `{name}`" for name in SIGNATURES]
+    columns += ["tokens and sentences, ms per text"]
     names = ["model", "batch size", "step, ms", "input pipeline, ms"]
     return {
-        "extractive_summarization": results.table(columns, rows),
+        "extractive_summarization": results.table(columns, asked),
         "extractive_summarization_training": results.table(
-            [*names, f"{text}s per second", f"{unit}s per second"], trained
+            [*names, "texts per second", "units per second"], trained
         ),
     }
 
