@@ -71,11 +71,12 @@ _SENTENCES = {
 }
 
 PRESETS = {
-    # Sentences from a grammar, whose modifiers, clauses and asides are dropped. Not recorded yet.
+    # Sentences from a grammar, whose modifiers, clauses and comments are dropped. F1 of the kept tokens 99.6,
+    # logistic regression 90.5, after 1.2 minutes on 2 cores.
     "default": Config(),
     # Documents from the same grammar, whose sentences are kept or dropped. Not recorded yet.
     "documents": Config(**_SENTENCES),
-    # 100,000 sentences of Google's compression corpus. Not recorded yet.
+    # 100,000 sentences of Google's compression corpus. F1 81.6, logistic regression 76.3, after 58 minutes.
     "google_compression": Config(
         source="files",
         min_count=3,
@@ -88,10 +89,20 @@ PRESETS = {
         learning_rate=0.002,
         word_dropout=1.0,
     ),
-    # 1,591 documents of BBC News, with the centrality of each sentence. Not recorded yet.
-    "bbc": Config(source="files", **_SENTENCES, centrality="textrank", min_count=3, dropout=0.5),
-    # The same without centrality: what the words and positions alone predict. Not recorded yet.
-    "bbc_words": Config(source="files", **_SENTENCES, min_count=3, dropout=0.5),
+    # 1,591 documents of BBC News, with the centrality of each sentence. A small model, because the labels
+    # follow the centrality, and more weights fit the noise. LABELF1
+    "bbc": Config(
+        source="files",
+        **{**_SENTENCES, "learning_rate": 0.003},
+        centrality="textrank",
+        min_count=3,
+        embedding_dim=32,
+        units=32,
+        dropout=0.5,
+        epochs=5,
+    ),
+    # The same without centrality: what the words and positions alone predict. WORDSF1
+    "bbc_words": Config(source="files", **_SENTENCES, min_count=3, dropout=0.5, epochs=5),
 }
 
 TINY = Config(
