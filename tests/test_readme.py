@@ -36,6 +36,13 @@ SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 # Data for DIR: {app: {file: line of example n}}. Each word occurs twice, for --min-count 2, and there are
 # more words than benchmarks.cells samples for its softmax.
 DATA = {
+    "extractive_summarization": {
+        f"{split}.jsonl": (
+            f'{{{{"text": "The {split} has number{{n}} here. It was number{{n}} once.", '
+            f'"summary": "The {split} has number{{n}}."}}}}'
+        )
+        for split in SPLITS
+    },
     "image_captioning": {
         f"captions.{split}.tsv": f"{{n}}.png\t{split} caption of an image number{{n}}"
         for split in SPLITS
@@ -55,6 +62,7 @@ DATA = {
     },
 }
 EXAMPLES = {
+    "extractive_summarization": 100,
     "image_captioning": 8,
     "language_model": 1200,
     "machine_translation": 200,

@@ -5,13 +5,11 @@ import tensorflow as tf
 from shared.layers.masking import padding_mask
 from shared.serving import decoding
 from shared.serving.export import sample_batch
+from shared.serving.groups import in_groups
 from shared.text.cleaning import add_error, clean, is_blank, lower
 from shared.text.vocabulary import END, UNKNOWN
 
 N_BEST = 10
-# Rows are translated in groups of similar length: up to GROUP_LENGTH tokens, up to twice as many, and so
-# on. A group has at most GROUP_LENGTH * GROUP_LENGTH tokens, padding included.
-GROUP_LENGTH = 128
 
 
 class Server(tf.Module):
@@ -165,51 +163,9 @@ class Server(tf.Module):
         return ids, tf.where(nothing_known, 0, length + 1), error
 
     def _in_groups(self, function, ids, length, specs):
-        """Applies a function to groups of rows of similar length.
-
-        In one batch, each step would cost as much for a short row as for the longest one, and there
-        would be as many steps as the longest one needs.
-
-        Args:
-            function: a function of ids (rows, time) and their lengths (rows,) that returns tensors.
-            ids, length: as `_read` returns them.
-            specs: a `tf.TensorSpec` for each result of `function`.
-
-        Returns:
-            the results of all rows, padded with 0; 0 for a row of length 0.
-        """
-        limits = [GROUP_LENGTH]
-        while limits[-1] < self.config.max_request_bytes + 2:  # each byte may be a token
-            limits.append(2 * limits[-1])
-        size = tf.searchsorted(limits, length)
-        is_of_size = tf.one_hot(size, len(limits), dtype=tf.int32)
-        rank = tf.gather(tf.cumsum(is_of_size, exclusive=True), size, batch_dims=1)
-        rows_of_group = [max(1, GROUP_LENGTH**2 // limit) for limit in limits]
-        group = size + len(limits) * (rank // tf.gather(rows_of_group, size))
-        is_read = length > 0
-        groups, _ = tf.unique(tf.boolean_mask(group, is_read))
-
-        def add_group(i, order, results):
-            rows = tf.where(is_read & (group == groups[i]))[:, 0]
-            lengths = tf.gather(length, rows)
-            new = function(tf.gather(ids, rows)[:, : tf.reduce_max(lengths)], lengths)
-            results = [
-                _concat(a, b, spec.shape) for a, b, spec in zip(results, new, specs, strict=True)
-            ]
-            return i + 1, tf.concat([order, rows], 0), results
-
-        order = tf.where(length == 0)[:, 0]
-        results = [
-            # A size of at least 1, because TF Serving's JSON cannot carry the shape of an empty tensor.
-            tf.zeros([tf.size(order), *(n or 1 for n in spec.shape[1:])], spec.dtype)
-            for spec in specs
-        ]
-        shapes = tf.TensorShape([]), tf.TensorShape([None]), [spec.shape for spec in specs]
-        _, order, results = tf.while_loop(
-            lambda i, *_: i < tf.size(groups), add_group, (0, order, results), shapes
-        )
-        order = tf.math.invert_permutation(order)
-        return [tf.gather(result, order) for result in results]
+        """Applies a function of ids and lengths to groups of rows of similar length; see `in_groups`."""
+        max_length = self.config.max_request_bytes + 2  # each byte may be a token
+        return in_groups(function, [ids], length, specs, max_length)
 
     def _encode(self, ids, length):
         source_embedding, encoder, _, _ = self._layers()
@@ -256,15 +212,3 @@ class Server(tf.Module):
             tf.reshape(ids, [rows, tf.shape(ids)[2]]), tf.reshape(lengths, [rows])
         )
         return tf.reshape(self.target.join("", text), shape)
-
-
-def _concat(first, second, shape):
-    """Concatenates along the batch; sizes that are None in the static shape are padded with 0."""
-    size = tf.maximum(tf.shape(first), tf.shape(second))[1:]
-
-    def pad(t):
-        return tf.pad(t, tf.pad(tf.stack([0 * size, size - tf.shape(t)[1:]], 1), [[1, 0], [0, 0]]))
-
-    joined = tf.concat([pad(first), pad(second)], 0)
-    joined.set_shape(shape)
-    return joined

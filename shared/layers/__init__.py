@@ -1,1 +1,1 @@
-"""Keras layers: the peephole LSTM, recurrent stacks, attention, encoder, decoder and tied embedding."""
+"""Keras layers: the peephole LSTM, recurrent stacks, attention, encoder, decoder, tied embedding, CRF."""

@@ -19,6 +19,7 @@ class BidirectionalEncoder(keras.layers.Layer):
     Args:
         cell, units, num_layers, dropout, recurrent_dropout, seed: see `RecurrentStack`.
         layer_norm: whether to normalize m.
+        scale: whether to multiply x by sqrt(features); not for features of variance 1.
 
     Call arguments:
         x: (batch, source, features).
@@ -44,6 +45,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         recurrent_dropout=0.0,
         layer_norm=False,
         seed=None,
+        scale=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -54,6 +56,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.recurrent_dropout = recurrent_dropout
         self.layer_norm = layer_norm
         self.seed = seed
+        self.scale = scale
         # Without `dtype`, the sub-layers would take the global policy instead of this layer's.
         self.stack = RecurrentStack(
             cell,
@@ -75,7 +78,8 @@ class BidirectionalEncoder(keras.layers.Layer):
 
     def call(self, x, length=None, training=False):
         """Computes m; see the class."""
-        m, _ = self.stack(scale_embedding(x), mask=padding_mask(length, x), training=training)
+        scaled = scale_embedding(x) if self.scale else x
+        m, _ = self.stack(scaled, mask=padding_mask(length, x), training=training)
         return self.norm(m)
 
     def compute_output_spec(self, x, length=None, training=False):
@@ -93,6 +97,7 @@ class BidirectionalEncoder(keras.layers.Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "layer_norm": self.layer_norm,
             "seed": self.seed,
+            "scale": self.scale,
         }
 
 

@@ -17,7 +17,7 @@ OPS = set(
     VarHandleOp VarIsInitializedOp ReadVariableOp DisableCopyOnRead AssignVariableOp RestoreV2 SaveV2
     MergeV2Checkpoints ShardedFilename
 
-    Add AddV2 AddN Sub Mul RealDiv FloorDiv FloorMod Maximum Minimum Neg Abs Sign Square Sqrt Rsqrt
+    Add AddV2 AddN Sub Mul RealDiv DivNoNan FloorDiv FloorMod Maximum Minimum Neg Abs Sign Square Sqrt Rsqrt
     SquaredDifference Pow Exp Expm1 Log Log1p Tanh Sigmoid Softplus Relu Relu6 LeakyRelu Elu Erf
     Floor Round Ceil Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot
     Select SelectV2 Cast BitwiseOr LeftShift IsFinite IsNan IsInf StopGradient ClipByValue

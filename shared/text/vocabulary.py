@@ -153,8 +153,7 @@ class Vocabulary(tf.Module):
         """
         if self.tokenizer == "subword":
             return tf.cast(self._encode_subwords(clean(text)[0]), tf.int32)
-        lookup = lambda tokens: tf.cast(self._id_of.lookup(tokens), tf.int32)  # noqa: E731
-        return tf.ragged.map_flat_values(lookup, self.tokens(text))
+        return tf.ragged.map_flat_values(self.id, self.tokens(text))
 
     def encode(self, text):
         """Encodes text with padding.
@@ -218,6 +217,17 @@ class Vocabulary(tf.Module):
             without_space = tf.strings.regex_replace(continuation, "^ ", "")
             return text + tf.where(ends_in_word, continuation, without_space)
         return text + tf.where(ends_in_word & (continuation != ""), " ", "") + continuation
+
+    def id(self, tokens):
+        """Looks up the id of each token.
+
+        Args:
+            tokens: string, any shape; "</s>" is the end of a line.
+
+        Returns:
+            int32, the same shape; `UNKNOWN` for a token that is not in the vocabulary.
+        """
+        return tf.cast(self._id_of.lookup(tokens), tf.int32)
 
     def token(self, ids):
         r"""Looks up the text of each id.

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.machine_translation import serve
 from apps.machine_translation.config import TINY
 from apps.machine_translation.data import Assets
 from apps.machine_translation.model import build
 from apps.machine_translation.serve import N_BEST, Server
+from shared.serving import groups
 from shared.text.vocabulary import END, UNKNOWN, Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog and a cat", "Big dogs bark, cats do not.", "\u6f22\u5b57"]
@@ -235,7 +235,7 @@ def test_a_row_below_the_limit_is_translated_whole(toy):
 
 def test_rows_are_translated_in_groups_of_similar_length(toy, monkeypatch):
     """A group has up to 8, 16, 32, 64 ... tokens, and no more than 8 * 8 with padding."""
-    monkeypatch.setattr(serve, "GROUP_LENGTH", 8)
+    monkeypatch.setattr(groups, "GROUP_LENGTH", 8)
     server = Server(toy.model, toy.config, Assets(toy.source, toy.target))
     shapes = []
     encode = server._encode

@@ -7,6 +7,7 @@ import pytest
 
 from shared.layers.attention import Attention
 from shared.layers.attention_decoder import AttentionDecoder
+from shared.layers.crf import LinearChainCRF
 from shared.layers.encoder import BidirectionalEncoder
 from shared.layers.recurrent import RecurrentStack
 from shared.layers.tied_embedding import TiedEmbedding
@@ -31,7 +32,8 @@ ARGUMENTS = {
         "score": "general",
         "input_feeding": True,
     },
-    BidirectionalEncoder: {**STACK, "layer_norm": True},
+    BidirectionalEncoder: {**STACK, "layer_norm": True, "scale": False},
+    LinearChainCRF: {"num_labels": 3},
     RecurrentStack: {**STACK, "bidirectional": True},
     TiedEmbedding: {"input_dim": 9, "output_dim": 4, "num_sampled": 3, "seed": 5},
 }

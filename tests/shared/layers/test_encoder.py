@@ -12,7 +12,11 @@ B, S, D, H = 3, 5, 4, 6
 LENGTH = np.array([5, 3, 0], np.int32)
 options = pytest.mark.parametrize(
     "arguments",
-    [{}, {"layer_norm": True, "num_layers": 2}, {"dropout": 0.5, "recurrent_dropout": 0.5}],
+    [
+        {"scale": False},
+        {"layer_norm": True, "num_layers": 2},
+        {"dropout": 0.5, "recurrent_dropout": 0.5},
+    ],
     ids=str,
 )
 
@@ -33,7 +37,8 @@ def encoder_of(cell="peephole_lstm", **arguments):
 @options
 def test_it_equals_its_equations(arguments):
     encoder, x = encoder_of(**arguments), random(B, S, D)
-    m, _ = encoder.stack(x * 2.0, mask=padding_mask(LENGTH, x))  # 2 = sqrt(D)
+    scale = D**0.5 if encoder.scale else 1.0
+    m, _ = encoder.stack(x * scale, mask=padding_mask(LENGTH, x))
     if encoder.layer_norm:
         gamma, beta = (np.asarray(v) for v in encoder.norm.weights)
         m = (m - np.mean(m, -1, keepdims=True)) / np.sqrt(np.var(m, -1, keepdims=True) + 1e-3)

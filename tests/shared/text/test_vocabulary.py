@@ -157,6 +157,16 @@ def test_unknown_tokens(tmp_path):
     assert decoded(characters, "a漢\U0001f600b") == ["a\ufffd\ufffdb"]
 
 
+def test_ids_of_tokens_of_any_shape(tmp_path):
+    vocabulary = Vocabulary.build(["the cat", "the dog"], "word", tmp_path / "v.txt")
+    ids = vocabulary.id(tf.constant([["the", "cow"], ["dog", "</s>"]]))
+    assert ids.dtype == tf.int32
+    assert ids.numpy().tolist() == [[2, UNKNOWN], [4, END]]
+    tokens = vocabulary.token(ids).numpy().tolist()
+    assert tokens == [[b"the", b"<unk>"], [b"dog", b"\n"]]
+    assert vocabulary.id(tf.zeros([0, 3], tf.string)).shape == (0, 3)
+
+
 def test_special_tokens_as_words_of_the_text(tmp_path):
     lines = "a </s> b", "a <unk> x</s>y <unk>s"
     words = build(tmp_path, "word", *lines)

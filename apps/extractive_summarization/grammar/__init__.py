@@ -1,0 +1,1 @@
+"""Grammars of sentences and documents whose kept words or sentences are known."""
