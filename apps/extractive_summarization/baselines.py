@@ -4,6 +4,7 @@ What a baseline has to choose, such as a number or a threshold, is chosen on val
 """
 
 import numpy as np
+from tqdm import tqdm
 
 from . import metrics
 from .overlap import degrees, largest
@@ -109,7 +110,9 @@ def logistic_regression(train, valid, units, level, language="en", counts=None):
     best = (-1.0, None, None)
     train_ids, train_labels = features(train[0]), np.concatenate(train[1])
     valid_ids = features(rows)
-    for epoch in range(model.EPOCHS):
+    long = len(train_labels) > 100_000
+    epochs = tqdm(range(model.EPOCHS), "epochs of the logistic regression", disable=not long)
+    for epoch in epochs:
         model.fit_epoch(train_ids, train_labels, epoch)
         found = _by_row(model.predict(valid_ids), rows)
         for threshold in THRESHOLDS:

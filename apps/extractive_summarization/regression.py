@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+from tqdm import tqdm
 
 from .overlap import content_words, degrees
 
 SIZE = 2**20  # number of weights
+FEATURES = "features of the logistic regression"  # in the progress bar
 UNKNOWN = 1  # number of words that are rare in train; 0 is no word
 
 
@@ -76,7 +78,8 @@ def word_features(train):
     number = {w: i for i, w in enumerate(known, UNKNOWN + 1)}
 
     def features(rows):
-        columns = [_hashed(_word_columns(row, number)) for row in rows if row]
+        shown = tqdm(rows, FEATURES, mininterval=1, disable=len(rows) < 5000)
+        columns = [_hashed(_word_columns(row, number)) for row in shown if row]
         return np.concatenate(columns) if columns else np.zeros((0, 1), np.int32)
 
     return features
@@ -150,7 +153,8 @@ def sentence_features(train, language):
     number = {w: i for i, w in enumerate(words[counts > 1].tolist(), UNKNOWN + 1)}
 
     def features(rows):
-        columns = [_sentence_columns(row, number, language) for row in rows if row]
+        shown = tqdm(rows, FEATURES, mininterval=1, disable=len(rows) < 1000)
+        columns = [_sentence_columns(row, number, language) for row in shown if row]
         return np.concatenate(columns) if columns else np.zeros((0, 1), np.int32)
 
     return features

@@ -11,6 +11,8 @@ from . import centrality, selection, unit_text, units
 from .data import word_ids
 from .model import parts
 
+SMALLEST = 1e-9  # probability, so that its logarithm is finite
+
 
 class Server(tf.Module):
     """The signatures of the exported model.
@@ -29,6 +31,9 @@ class Server(tf.Module):
         `probability` (batch, n) of being kept, before the threshold; `keep` (batch, n), 1 for those of the
         default summary; `start` and `limit` (batch, n), their places in the input in characters, the limit
         exclusive; `length` (batch,), their number.
+
+    `score` (batch,) of all signatures: the log-probability of the labels of the summary, each by itself,
+    log p of a unit that is kept and log(1 - p) of one that is dropped, summed over the units.
 
     At the level word, each sentence of a text is compressed by itself. The summary has the original text of
     what it keeps (see `unit_text.join`). HTML is a text as any other: its tags are words. `error` (batch,)
@@ -66,7 +71,11 @@ class Server(tf.Module):
         text, error = self._read(inputs)
         found, cut, probability, keep = self._label(text)
         keep = selection.at_least_one(keep, probability, cut)
-        return {"outputs": self._join(cut, keep), "error": _without_units(error, found)}
+        return {
+            "outputs": self._join(cut, keep),
+            "score": _score(cut, probability, keep),
+            "error": _without_units(error, found),
+        }
 
     def summarize(self, inputs, ratio, max_sentences):
         """A summary of a given size; see the class."""
@@ -87,7 +96,11 @@ class Server(tf.Module):
         else:
             allowed = selection.in_best_sentences(found, probability, limit)
             keep = selection.most_probable(count, probability, cut, allowed)
-        return {**self._kept(cut, keep), "error": _without_units(error, found)}
+        return {
+            **self._kept(cut, keep),
+            "score": _score(cut, probability, keep),
+            "error": _without_units(error, found),
+        }
 
     def explain(self, inputs):
         """The units and their probabilities; see the class."""
@@ -100,6 +113,7 @@ class Server(tf.Module):
             "probability": _padded(cut.text.with_values(probability)),
             "start": _padded(cut.start),
             "limit": _padded(cut.limit),
+            "score": _score(cut, probability, keep),
             "error": _without_units(error, found),
         }
 
@@ -200,6 +214,13 @@ class Server(tf.Module):
 
     def _join(self, cut, keep):
         return unit_text.join(cut, keep, self.config.level, self.config.language)
+
+
+def _score(cut, probability, keep):
+    """Returns the sum of the log-probabilities of the labels of each text, float32 (batch,)."""
+    p = tf.where(keep, probability, 1 - probability)
+    log_p = cut.text.with_values(tf.math.log(tf.clip_by_value(p, SMALLEST, 1.0)))
+    return tf.reduce_sum(log_p, 1)
 
 
 def _without_units(error, found):

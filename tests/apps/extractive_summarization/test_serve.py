@@ -166,6 +166,19 @@ def test_the_output_consists_of_what_is_kept(toy):
     toy.keep_bias.assign(0.0)
 
 
+def test_the_score_is_that_of_the_labels(toy):
+    texts = [*TEXTS[toy.config.language], ""]
+    explained = toy("explain", texts)
+    cut = {"ratio": [0.4] * len(texts), "max_sentences": [2] * len(texts)}
+    for answer in (explained, toy("summarize", texts, **cut)):
+        for i, n in enumerate(explained["length"]):
+            p = explained["probability"][i, :n].astype(np.float64)
+            p = np.where(answer["keep"][i, :n], p, 1 - p)
+            np.testing.assert_allclose(answer["score"][i], np.log(p).sum(), rtol=1e-3, atol=1e-4)
+    assert explained["score"][-1] == 0
+    np.testing.assert_array_equal(toy("serving_default", texts)["score"], explained["score"])
+
+
 def test_a_summary_has_the_size_that_is_asked_for(toy):
     text = TEXTS[toy.config.language][0]
     n = int(toy("explain", [text])["length"][0])
