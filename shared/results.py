@@ -170,16 +170,22 @@ def add_tried(run):
 def tried_table(folder):
     """Returns the table of recipes, with a row for each run in `folder`/results/tried, best first.
 
+    The settings are those in which the runs differ from each other or from the recorded run of the preset.
     It has a column of test results if each run has one, of the same metric.
     """
     rows, results = [], []
     for path in sorted((folder / "results" / "tried").glob("*.json")):
         runs = sorted(read_json(path), key=lambda run: run["val_loss"])
         names = [name for run in runs for name in run["config"] if name != "epochs"]
+        configs = [run["config"] for run in runs]
+        recorded = folder / "results" / path.name
+        if recorded.exists():  # what all runs have in common may differ from it
+            preset = read_json(recorded)["config"]
+            configs.append({**{name: runs[0]["config"].get(name) for name in names}, **preset})
         differ = [
             name
             for name in dict.fromkeys(names)
-            if len({str(run["config"].get(name)) for run in runs}) > 1
+            if len({str(config.get(name)) for config in configs}) > 1
         ]
         for run in runs:
             settings = [f"{n} {run['config'][n]}" for n in differ if n in run["config"]]

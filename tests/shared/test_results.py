@@ -137,6 +137,17 @@ def test_recipes_that_were_tried(root, capsys):
     assert "none is not the folder of a run with a finished epoch" in capsys.readouterr().err
 
 
+def test_settings_that_differ_from_the_recorded_run_are_shown(root):
+    app = root / "apps" / "toy"
+    readme = app / "README.md"
+    readme.write_text(readme.read_text() + "<!-- tried -->\n<!-- /tried -->\n")
+    results.main(["--tried", tried(root, "a", [3.0], units=2, depth=4)])
+    assert "| those of the preset |" in results.tried_table(app)
+    config = {"units": 2, "depth": 8, "epochs": 9, "new": 1}  # the run is older than `new`
+    (app / "results" / "big.json").write_text(json.dumps({"config": config}))
+    assert "| `big` | depth 4 | 1 of 3 |" in results.tried_table(app)
+
+
 def test_recipes_have_a_test_result_if_all_have_the_same_metric(root):
     readme = root / "apps" / "toy" / "README.md"
     readme.write_text(readme.read_text() + "<!-- tried -->\n<!-- /tried -->\n")
