@@ -143,15 +143,13 @@ def main(argv=None):
         "--data-dir", nargs="+", default=[], help="folders with the data of the models"
     )
     options = parser.parse_args(argv)
-    models = [folder for folder in options.model if folder.is_dir()]
-    for folder in options.model:
-        if not options.tables and folder not in models:
-            print(f"skipped: no {folder}; train and export it first, or name another --model")
-    if not options.tables and not models:
+    missing = [folder for folder in options.model if not folder.is_dir()]
+    if not options.tables and missing:
+        print(f"skipped: no {missing[0]}; train and export it first, or name another --model")
         return
     measured = None
     if not options.tables:
-        figures = [measure(folder, options) for folder in models]
+        figures = [measure(folder, options) for folder in options.model]
         measured = {"hardware": hardware(), "versions": versions(), "models": figures}
     _timing.publish("extractive_summarization", tables, measured, options)
 

@@ -179,9 +179,8 @@ def tried_table(folder):
         names = [name for run in runs for name in run["config"] if name != "epochs"]
         configs = [run["config"] for run in runs]
         recorded = folder / "results" / path.name
-        if recorded.exists():  # what all runs have in common may differ from it
-            preset = read_json(recorded)["config"]
-            configs.append({**{name: runs[0]["config"].get(name) for name in names}, **preset})
+        if recorded.exists():  # a setting that it lacks is newer or older, and does not differ
+            configs.append({**runs[0]["config"], **read_json(recorded)["config"]})
         differ = [
             name
             for name in dict.fromkeys(names)

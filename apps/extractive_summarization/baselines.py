@@ -110,9 +110,8 @@ def logistic_regression(train, valid, units, level, language="en", counts=None):
     best = (-1.0, None, None)
     train_ids, train_labels = features(train[0]), np.concatenate(train[1])
     valid_ids = features(rows)
-    long = len(train_labels) > 100_000
-    epochs = tqdm(range(model.EPOCHS), "epochs of the logistic regression", disable=not long)
-    for epoch in epochs:
+    is_short = len(train_labels) < 100_000
+    for epoch in tqdm(range(model.EPOCHS), "logistic regression", disable=is_short):
         model.fit_epoch(train_ids, train_labels, epoch)
         found = _by_row(model.predict(valid_ids), rows)
         for threshold in THRESHOLDS:

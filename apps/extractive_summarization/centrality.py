@@ -32,9 +32,9 @@ def features(words, row, kind, language):
         language: of the words; in Chinese, pairs of characters are compared.
 
     Returns:
-        float32 (sentences, `NUM_FEATURES`[kind]). Values are divided by their mean in the document. Of the
-        ranks r = 0 (the lowest value) to n - 1, it is the logit of (r + 0.5) / n, which is 0 in the middle;
-        equal values have the same rank.
+        float32 (sentences, `NUM_FEATURES`[kind]). Values are divided by their mean in the document. A
+        rank r, from 0 for the lowest value to n - 1, is given as the logit of (r + 0.5) / n, which is 0 in
+        the middle. Equal values have the same rank.
     """
     count = tf.size(row)
     if kind == "none":

@@ -90,9 +90,8 @@ PRESETS = {
         learning_rate=0.002,
         word_dropout=1.0,
     ),
-    # 1,591 documents of BBC News, with the centrality of each sentence. A small model, because the labels
-    # follow the centrality, and more weights fit the noise. F1 of the kept
-    # sentences 85.71, degree of word overlap 84.83, after 0.8 minutes.
+    # 1,591 documents of BBC News, with the centrality of each sentence. With 128 units it is not better. F1 of
+    # the kept sentences 85.71, degree of word overlap 84.83, after 0.8 minutes.
     "bbc": Config(
         source="files",
         **{**_SENTENCES, "learning_rate": 0.003},
